@@ -1,0 +1,260 @@
+//! Task definitions: the templates that traces and children are made from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::code_ref::CodeRef;
+use crate::json::Json;
+use crate::name::Name;
+use crate::retry::RetryPolicy;
+use crate::task::ActorType;
+
+/// Bounds of the numbers in a definition, inclusive.
+pub mod bounds {
+    use std::ops::RangeInclusive;
+
+    /// Seconds of wall time for one attempt.
+    pub const TIMEOUT_SEC: RangeInclusive<u32> = 1..=86_400;
+    /// Retries after the first attempt.
+    pub const MAX_RETRIES: RangeInclusive<u32> = 0..=100;
+    /// 10 is the most urgent.
+    pub const PRIORITY: RangeInclusive<u8> = 1..=10;
+    /// Layers of agents below a root.
+    pub const MAX_LAYERS: RangeInclusive<u32> = 0..=1_000;
+    /// Children of one task.
+    pub const MAX_CHILDREN: RangeInclusive<u32> = 0..=1_000_000;
+    /// Bytes of a definition's free texts (`name`, `role`, `description`, `user_id`).
+    pub const TEXT_BYTES_MAX: usize = 1_024;
+    /// Bytes of params, schema and outputs.
+    pub const JSON_BYTES_MAX: usize = 1024 * 1024;
+    /// Entries of `strategy_tags`.
+    pub const TAGS_MAX: usize = 64;
+}
+
+/// When a task that split counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "policy", deny_unknown_fields)]
+pub enum AggregationPolicy {
+    /// Any child that did not succeed fails the parent.
+    #[serde(rename = "ALL")]
+    All,
+    /// `aggregate` runs when at least `min_success` children succeeded.
+    #[serde(rename = "PARTIAL")]
+    Partial {
+        /// 0 is the same as ALWAYS.
+        #[serde(default = "one")]
+        min_success: u32,
+    },
+    /// `aggregate` runs whatever became of the children.
+    #[serde(rename = "ALWAYS")]
+    Always,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for AggregationPolicy {
+    fn default() -> Self {
+        Self::Partial { min_success: 1 }
+    }
+}
+
+/// What a definition grants its code. Everything else is not linked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Capabilities {
+    /// A folder that the operator declared under this name, shown read-only at `/workspace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<Name>,
+}
+
+/// What one step may use. Finite by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResourceProfile {
+    /// All linear memories and tables of a step together, in bytes. Default 64 MiB.
+    pub memory_bytes: u64,
+    /// CPU time of an attempt, in milliseconds. Default 60 000.
+    pub cpu_ms: u64,
+    /// Wasm stack in bytes is the engine's affair and the same for all: 512 KiB.
+    /// Bytes of log lines (stdout, stderr and `report.log`) kept of an attempt. Default 1 MiB.
+    pub log_bytes: u64,
+}
+
+impl Default for ResourceProfile {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, cpu_ms: 60_000, log_bytes: 1 << 20 }
+    }
+}
+
+impl ResourceProfile {
+    /// Most memory that a definition may ask for, in bytes.
+    pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
+    /// Most CPU time that a definition may ask for, in milliseconds: a day.
+    pub const CPU_MS_MAX: u64 = 86_400_000;
+    /// Most log that a definition may ask for, in bytes.
+    pub const LOG_BYTES_MAX: u64 = 64 << 20;
+}
+
+/// What may be said about a definition; everything but its id, version and times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DefinitionSpec {
+    /// For people; the id when absent.
+    #[serde(default)]
+    pub name: String,
+    /// Owner.
+    #[serde(default)]
+    pub user_id: String,
+    /// A line or two for people.
+    #[serde(default)]
+    pub description: String,
+    /// The part that its tasks play.
+    pub actor_type: ActorType,
+    /// A free word that the code is told.
+    #[serde(default)]
+    pub role: String,
+    /// Where its code is.
+    pub code_ref: CodeRef,
+    /// Free words for people and filters.
+    #[serde(default)]
+    pub strategy_tags: Vec<String>,
+    /// Params that a trigger's are laid over.
+    #[serde(default = "Json::empty_object")]
+    pub default_params: Json,
+    /// JSON Schema (draft 2020-12) that params must fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params_schema: Option<Json>,
+    /// Wall time of an attempt in seconds.
+    #[serde(default = "default_timeout_sec")]
+    pub timeout_sec: u32,
+    /// Retries after the first attempt.
+    #[serde(default = "default_max_retries")]
+    pub max_retries: u32,
+    /// How long to wait before them.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// 1–10, 10 the most urgent.
+    #[serde(default = "default_priority")]
+    pub priority: u8,
+    /// Deepest layer at which a task of this definition may stand and still split, plus one.
+    #[serde(default = "default_max_layers")]
+    pub max_layers: u32,
+    /// Most children of one task.
+    #[serde(default = "default_max_children")]
+    pub max_children: u32,
+    /// What becomes of a task whose children have ended.
+    #[serde(default)]
+    pub aggregation: AggregationPolicy,
+    /// What its code is granted.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// What a step may use.
+    #[serde(default)]
+    pub resource_profile: ResourceProfile,
+    /// An inactive one can neither be triggered nor split to.
+    #[serde(default = "yes")]
+    pub is_active: bool,
+    /// Labels for filters.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+fn default_timeout_sec() -> u32 {
+    300
+}
+fn default_max_retries() -> u32 {
+    3
+}
+fn default_priority() -> u8 {
+    5
+}
+fn default_max_layers() -> u32 {
+    8
+}
+fn default_max_children() -> u32 {
+    10_000
+}
+fn yes() -> bool {
+    true
+}
+
+/// A field of a definition is out of bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// JSON pointer to the field.
+    pub pointer: &'static str,
+    /// What would be right.
+    pub message: String,
+}
+
+impl DefinitionSpec {
+    /// Every field that is out of bounds; none: the definition is sound as far as it says itself.
+    pub fn check(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut need = |ok: bool, pointer: &'static str, message: String| {
+            if !ok {
+                errors.push(FieldError { pointer, message });
+            }
+        };
+        for (pointer, text) in [("/name", &self.name), ("/user_id", &self.user_id), ("/description", &self.description), ("/role", &self.role)] {
+            need(is_plain(text), pointer, format!("at most {} bytes of text without control characters", bounds::TEXT_BYTES_MAX));
+        }
+        need(
+            self.strategy_tags.len() <= bounds::TAGS_MAX && self.strategy_tags.iter().all(|tag| !tag.is_empty() && is_plain(tag)),
+            "/strategy_tags",
+            format!("at most {} tags, none empty", bounds::TAGS_MAX),
+        );
+        need(labels_are_sound(&self.labels), "/labels", LABEL_RULE.to_owned());
+        need(bounds::TIMEOUT_SEC.contains(&self.timeout_sec), "/timeout_sec", format!("{} to {} seconds", bounds::TIMEOUT_SEC.start(), bounds::TIMEOUT_SEC.end()));
+        need(bounds::MAX_RETRIES.contains(&self.max_retries), "/max_retries", format!("{} to {}", bounds::MAX_RETRIES.start(), bounds::MAX_RETRIES.end()));
+        need(bounds::PRIORITY.contains(&self.priority), "/priority", "1 to 10, 10 the most urgent".to_owned());
+        need(bounds::MAX_LAYERS.contains(&self.max_layers), "/max_layers", format!("at most {}", bounds::MAX_LAYERS.end()));
+        need(bounds::MAX_CHILDREN.contains(&self.max_children), "/max_children", format!("at most {}", bounds::MAX_CHILDREN.end()));
+        need(self.default_params.as_str().len() <= bounds::JSON_BYTES_MAX, "/default_params", format!("at most {} bytes", bounds::JSON_BYTES_MAX));
+        need(self.default_params.as_str().starts_with('{'), "/default_params", "a JSON object".to_owned());
+        need(self.retry.is_sound(), "/retry", RetryPolicy::RULE.to_owned());
+        let profile = self.resource_profile;
+        need((65_536..=ResourceProfile::MEMORY_BYTES_MAX).contains(&profile.memory_bytes), "/resource_profile/memory_bytes", format!("65536 to {} bytes", ResourceProfile::MEMORY_BYTES_MAX));
+        need((1..=ResourceProfile::CPU_MS_MAX).contains(&profile.cpu_ms), "/resource_profile/cpu_ms", format!("1 to {} milliseconds", ResourceProfile::CPU_MS_MAX));
+        need(profile.log_bytes <= ResourceProfile::LOG_BYTES_MAX, "/resource_profile/log_bytes", format!("at most {} bytes", ResourceProfile::LOG_BYTES_MAX));
+        errors
+    }
+
+    /// Wall time of an attempt.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_sec.into())
+    }
+}
+
+/// What labels may be, in words.
+pub const LABEL_RULE: &str = "at most 64 labels; keys of 1 to 128 and values of at most 256 bytes, without control characters";
+
+/// Whether labels are within [`LABEL_RULE`].
+pub fn labels_are_sound(labels: &BTreeMap<String, String>) -> bool {
+    labels.len() <= 64 && labels.iter().all(|(key, value)| (1..=128).contains(&key.len()) && value.len() <= 256 && is_plain(key) && is_plain(value))
+}
+
+/// Whether a text may stand in a field for people.
+pub fn is_plain(text: &str) -> bool {
+    text.len() <= bounds::TEXT_BYTES_MAX && !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')
+}
+
+/// One version of a definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// What people call it.
+    pub id: Name,
+    /// Counts the changes, from 1.
+    pub version: u32,
+    /// What it says.
+    pub spec: DefinitionSpec,
+    /// When the first version was made.
+    pub created_at: Timestamp,
+    /// When this version was made.
+    pub updated_at: Timestamp,
+}

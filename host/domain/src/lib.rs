@@ -1,0 +1,37 @@
+//! The nouns and rules of Command Tower. Nothing here does I/O, reads a clock or knows SQL, HTTP or Wasm.
+//!
+//! In reading order:
+//!
+//! - [`id`]: ids as newtypes over ULIDs, and the source of new ones
+//! - [`clock`]: instants in microseconds, and the clock that is handed in
+//! - [`json`]: JSON text that was checked once, at the border
+//! - [`name`]: what people may call things
+//! - [`definition`], [`code_ref`], [`module`]: the templates, and the code behind them
+//! - [`trace`], [`task`]: one run, and the nodes of its tree
+//! - [`event`], [`control`]: what happened, and what somebody ordered
+//! - [`lifecycle`]: the state machine of a task; the only place that decides transitions
+//! - [`split`]: a guest's wish for children → a checked plan, or a refusal
+//! - [`aggregation`]: what becomes of a task once its children have ended
+//! - [`retry`]: backoff
+//! - [`step`]: the one interface between the tower and the code that it runs
+//!
+//! Invariants that everything else relies on: a terminal state never changes; every claim raises the fence; whatever a
+//! running step wants to change carries the fence of its claim.
+
+pub mod aggregation;
+pub mod clock;
+pub mod code_ref;
+pub mod control;
+pub mod definition;
+pub mod event;
+pub mod id;
+pub mod json;
+pub mod lifecycle;
+pub mod module;
+pub mod name;
+pub mod retry;
+pub mod split;
+pub mod step;
+pub mod task;
+pub mod trace;
+pub mod words;

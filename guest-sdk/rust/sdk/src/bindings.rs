@@ -30,4 +30,6 @@ pub mod fold {
     });
 }
 
-pub use agent::command_tower::agent::{children, control, report, split, types};
+pub use agent::command_tower::agent::{children, split, types};
+#[cfg(target_arch = "wasm32")]
+pub use agent::command_tower::agent::{control, report};

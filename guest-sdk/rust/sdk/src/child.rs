@@ -97,7 +97,7 @@ impl Child {
 
     /// How long an attempt may take, instead of the definition's: 1 second to a day, rounded up to seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+        let seconds = timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0));
         self.0.timeout_sec = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         self
     }

@@ -1,1 +1,43 @@
-//! (skeleton)
+//! Durable truth behind traits that are named after their callers. One method is one transaction.
+//!
+//! In reading order:
+//!
+//! - [`work`]: what moves tasks: a [`Batch`](work::Batch) of commands in, what came of it out
+//! - [`read`]: what readers ask
+//! - [`definitions`], [`modules`], [`blobs`]: what people put in
+//! - `apply`: one batch as a unit of work, the same for every back end: loads rows, asks `tower_domain::lifecycle`, writes rows
+//! - [`sqlite`]: the embedded back end
+//! - [`invariants`]: what must hold of any database, checked by tests and by operators
+//!
+//! Invariants: no row type leaves its back end's folder; a step's outcome, its children, the counters that it changes, the dependents
+//! that it releases and its events are written in one transaction or not at all; a write that carries a stale fence changes nothing.
+
+pub mod blobs;
+pub mod definitions;
+pub mod invariants;
+pub mod modules;
+pub mod read;
+pub mod sqlite;
+pub mod work;
+
+mod apply;
+mod error;
+
+pub use error::StoreError;
+
+use std::sync::Arc;
+
+/// Everything that a host needs of a database, as handed on at start.
+#[derive(Clone)]
+pub struct Stores {
+    /// Moves tasks.
+    pub work: Arc<dyn work::WorkStore>,
+    /// Answers readers.
+    pub read: Arc<dyn read::Reader>,
+    /// Keeps definitions.
+    pub definitions: Arc<dyn definitions::DefinitionStore>,
+    /// Keeps what is known of modules.
+    pub modules: Arc<dyn modules::ModuleStore>,
+    /// Keeps bytes: modules and large outputs.
+    pub blobs: Arc<dyn blobs::BlobStore>,
+}

@@ -1,0 +1,260 @@
+//! The life of a task: the only place that decides transitions.
+//!
+//! Each command is a struct with `decide(&self, &TaskState) -> Result<Transition, Refusal>`: a pure function. What calls it stores the
+//! next state, the event and the effects in one transaction.
+//!
+//! ```text
+//! (made) ─▶ Scheduled ──come due──▶ Queued ──claim──▶ Claimed ──finish──▶ Ended(Success)
+//!    │                               ▲ ▲ ▲              │││││
+//!    └────▶ WaitingDeps ──all ended──┘ │ └──release─────┘│││└─fatal, or retries spent──▶ Ended(Failed)
+//!                │                     │                 ││└──retryable──▶ Backoff ──come due──▶ Queued
+//!                │                     │                 │└─finish with children──▶ WaitingChildren ──all ended──▶ Queued (Aggregate)
+//!                │                     └──expire─────────┘                                └─policy not met──▶ Ended(Failed)
+//!                └──a dependency did not succeed──▶ Ended(Skipped)
+//!
+//! Cancel ends whatever is not claimed and has no open children at once, and marks the rest: a marked claim ends as Cancelled
+//! whatever its outcome, a marked parent once its last child has ended.
+//! ```
+//!
+//! Commands, a file each: [`Admit`], [`DependencyEnded`], [`ComeDue`], [`Claim`], [`Finish`], [`Fail`], [`Release`], [`Expire`],
+//! [`ConfirmCancel`], [`ChildrenEnded`], [`Cancel`].
+
+mod admit;
+mod cancel;
+mod children_ended;
+mod claim;
+mod come_due;
+mod confirm_cancel;
+mod dependency_ended;
+mod expire;
+mod fail;
+mod finish;
+mod release;
+
+pub use admit::Admit;
+pub use cancel::Cancel;
+pub use children_ended::ChildrenEnded;
+pub use claim::Claim;
+pub use come_due::ComeDue;
+pub use confirm_cancel::ConfirmCancel;
+pub use dependency_ended::DependencyEnded;
+pub use expire::{CRASHES_MAX, Expire};
+pub use fail::Fail;
+pub use finish::Finish;
+pub use release::Release;
+
+use crate::aggregation::ChildCounts;
+use crate::clock::Timestamp;
+use crate::control::Control;
+use crate::event::EventType;
+use crate::task::{Leg, Phase, RunOn, Status, TaskError};
+
+/// Where a task stands, without what only readers need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskState {
+    /// The stage, with what exists only in it.
+    pub stage: Stage,
+    /// What a claim runs next, or runs now.
+    pub leg: Leg,
+    /// Whether it is being cancelled.
+    pub control: Control,
+    /// Raised by every claim.
+    pub fence: u64,
+    /// Attempts begun at this leg and not given back.
+    pub attempt: u32,
+    /// Retries after the first attempt.
+    pub max_retries: u32,
+    /// How often a host died while it ran this.
+    pub crashes: u32,
+    /// Dependencies that have not ended.
+    pub open_deps: u32,
+    /// What dependencies must have come to.
+    pub run_on: RunOn,
+    /// Not to be claimed before.
+    pub run_after: Option<Timestamp>,
+    /// Of its children.
+    pub children: ChildCounts,
+}
+
+/// The stages of a task's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Waits for its time.
+    Scheduled,
+    /// Waits for siblings.
+    WaitingDeps,
+    /// Waits before a retry.
+    Backoff,
+    /// Can be claimed.
+    Queued,
+    /// A host runs it.
+    Claimed,
+    /// Its children run.
+    WaitingChildren,
+    /// It is over, for good.
+    Ended(End),
+}
+
+/// The ways to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With a result.
+    Success {
+        /// Which was there before.
+        cached: bool,
+    },
+    /// Without.
+    Failed {
+        /// And somebody should look at it.
+        dead_letter: bool,
+    },
+    /// By order.
+    Cancelled,
+    /// Before it began.
+    Skipped,
+}
+
+impl Stage {
+    /// What the outside sees.
+    pub fn status(self) -> Status {
+        match self {
+            Self::Scheduled | Self::WaitingDeps | Self::Backoff | Self::Queued => Status::Pending,
+            Self::Claimed | Self::WaitingChildren => Status::Running,
+            Self::Ended(End::Success { .. }) => Status::Success,
+            Self::Ended(End::Failed { .. }) => Status::Failed,
+            Self::Ended(End::Cancelled) => Status::Cancelled,
+            Self::Ended(End::Skipped) => Status::Skipped,
+        }
+    }
+}
+
+impl TaskState {
+    /// A task that is about to be made. [`Admit`] says where it begins.
+    pub fn new(max_retries: u32, run_on: RunOn, run_after: Option<Timestamp>) -> Self {
+        Self {
+            stage: Stage::Queued,
+            leg: Leg::Run,
+            control: Control::Run,
+            fence: 0,
+            attempt: 0,
+            max_retries,
+            crashes: 0,
+            open_deps: 0,
+            run_on,
+            run_after,
+            children: ChildCounts::default(),
+        }
+    }
+
+    /// What the outside sees.
+    pub fn status(&self) -> Status {
+        self.stage.status()
+    }
+
+    /// The finer state.
+    pub fn phase(&self) -> Phase {
+        match self.stage {
+            Stage::Scheduled => Phase::Scheduled,
+            Stage::WaitingDeps => Phase::WaitingDeps,
+            Stage::Backoff => Phase::Backoff,
+            Stage::Queued => Phase::Queued,
+            Stage::Claimed => match self.leg {
+                Leg::Run => Phase::Executing,
+                Leg::Aggregate => Phase::Aggregating,
+            },
+            Stage::WaitingChildren => Phase::WaitingChildren,
+            Stage::Ended(End::Success { cached: true }) => Phase::Cached,
+            Stage::Ended(End::Failed { dead_letter: true }) => Phase::DeadLetter,
+            Stage::Ended(End::Success { cached: false } | End::Failed { dead_letter: false } | End::Cancelled | End::Skipped) => Phase::Done,
+        }
+    }
+
+    /// Whether it is over.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
+    }
+
+    /// The stage that a phase and status stand for: how the store's words are read back.
+    pub fn stage_of(phase: Phase, status: Status) -> Option<Stage> {
+        let stage = match phase {
+            Phase::Scheduled => Stage::Scheduled,
+            Phase::WaitingDeps => Stage::WaitingDeps,
+            Phase::Backoff => Stage::Backoff,
+            Phase::Queued => Stage::Queued,
+            Phase::Executing | Phase::Aggregating => Stage::Claimed,
+            Phase::WaitingChildren => Stage::WaitingChildren,
+            Phase::Cached => Stage::Ended(End::Success { cached: true }),
+            Phase::DeadLetter => Stage::Ended(End::Failed { dead_letter: true }),
+            Phase::Done => match status {
+                Status::Success => Stage::Ended(End::Success { cached: false }),
+                Status::Failed => Stage::Ended(End::Failed { dead_letter: false }),
+                Status::Cancelled => Stage::Ended(End::Cancelled),
+                Status::Skipped => Stage::Ended(End::Skipped),
+                Status::Pending | Status::Running => return None,
+            },
+            Phase::Paused => return None,
+        };
+        (stage.status() == status).then_some(stage)
+    }
+}
+
+/// What a command leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The state after.
+    pub next: TaskState,
+    /// What to note; none: nothing that a reader would see has changed.
+    pub event: Option<EventType>,
+    /// What went wrong, if the task or the attempt ended badly by this.
+    pub error: Option<TaskError>,
+}
+
+/// Why a command does not apply. Expected; never a bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The task is over, and that is final.
+    #[error("the task has already ended")]
+    AlreadyEnded,
+    /// A cancel is under way.
+    #[error("the task is already being cancelled")]
+    AlreadyCancelling,
+    /// The claim is no longer the task's.
+    #[error("the claim has passed to another")]
+    LeaseLost,
+    /// The command is for another stage.
+    #[error("the task is at another stage")]
+    WrongStage,
+}
+
+impl TaskState {
+    fn to(&self, stage: Stage, event: Option<EventType>) -> Transition {
+        Transition { next: Self { stage, ..self.clone() }, event, error: None }
+    }
+
+    fn end(&self, end: End, error: Option<TaskError>) -> Transition {
+        let event = match end {
+            End::Success { .. } => EventType::Completed,
+            End::Failed { .. } => EventType::Failed,
+            End::Cancelled => EventType::Cancelled,
+            End::Skipped => EventType::Skipped,
+        };
+        Transition { next: Self { stage: Stage::Ended(end), run_after: None, ..self.clone() }, event: Some(event), error }
+    }
+
+    /// Cancelled, with whatever the claim came to dropped.
+    fn end_cancelled(&self) -> Transition {
+        self.end(End::Cancelled, Some(TaskError::new("CANCELLED", "the task was cancelled")))
+    }
+
+    /// Only for the claim that holds the task.
+    fn held(&self, fence: u64) -> Result<(), Refusal> {
+        match self.stage {
+            Stage::Claimed if self.fence == fence => Ok(()),
+            // A claim that has been settled, taken back or overtaken: its holder has nothing to say any more.
+            Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => Err(Refusal::LeaseLost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! What a back end must be able to do inside one open transaction: statements over many rows at once, and no rules.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use tower_domain::clock::Timestamp;
+use tower_domain::control::ControlEvent;
+use tower_domain::definition::AggregationPolicy;
+use tower_domain::event::TaskEvent;
+use tower_domain::id::{TaskId, TraceId};
+use tower_domain::json::Json;
+use tower_domain::lifecycle::TaskState;
+use tower_domain::name::{Key, Name};
+use tower_domain::step::Summary;
+use tower_domain::task::{ActorType, Attempt, Output, TaskError, TaskResult};
+use tower_domain::trace::{Counts, TriggerType};
+
+use crate::StoreError;
+
+/// The part of a task's row that rules look at or change.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskRow {
+    pub(crate) id: TaskId,
+    pub(crate) trace_id: TraceId,
+    pub(crate) parent_id: Option<TaskId>,
+    pub(crate) key: Key,
+    pub(crate) actor_type: ActorType,
+    pub(crate) priority: u8,
+    pub(crate) aggregation: AggregationPolicy,
+    pub(crate) state: TaskState,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) progress: u8,
+    pub(crate) progress_message: String,
+}
+
+/// What is written beside a [`TaskRow`] when it changes; what is `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TaskWrites {
+    pub(crate) output: Option<Output>,
+    pub(crate) carried: Option<Output>,
+    pub(crate) error: Option<TaskError>,
+    /// The error of an earlier attempt no longer says how the task stands.
+    pub(crate) clear_error: bool,
+}
+
+/// A task to insert.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTask {
+    pub(crate) row: TaskRow,
+    pub(crate) round_index: u32,
+    pub(crate) job_id: Name,
+    pub(crate) definition_version: u32,
+    pub(crate) timeout_sec: u32,
+    pub(crate) layer: u32,
+    pub(crate) depth: u32,
+    pub(crate) is_leaf_agent: bool,
+    pub(crate) input_params: Json,
+    /// Keys that it named.
+    pub(crate) depends_on: Vec<Key>,
+    /// Ids of all that it depends on and that have not ended.
+    pub(crate) open_deps: Vec<TaskId>,
+    /// Ids of all that it depends on and that have ended already (they only matter to readers).
+    pub(crate) ended_deps: Vec<TaskId>,
+    pub(crate) writes: TaskWrites,
+    pub(crate) created_at: Timestamp,
+}
+
+/// The part of a trace's row that rules look at or change.
+#[derive(Debug, Clone)]
+pub(crate) struct TraceRow {
+    pub(crate) trace_id: TraceId,
+    pub(crate) root_task_id: TaskId,
+    pub(crate) counts: Counts,
+    /// `seq` of the latest event.
+    pub(crate) last_seq: u64,
+    /// Virtual finish time of its latest queued task, for fair shares.
+    pub(crate) rank: u64,
+    pub(crate) status: tower_domain::task::Status,
+    pub(crate) cancelling: bool,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+}
+
+/// A trace to insert.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTraceRow {
+    pub(crate) row: TraceRow,
+    pub(crate) definition_id: Name,
+    pub(crate) definition_version: u32,
+    pub(crate) user_id: String,
+    pub(crate) trigger_type: TriggerType,
+    pub(crate) triggered_by: String,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) params: Json,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) rerun_of: Option<TraceId>,
+}
+
+/// A row of the queue: a task that can be claimed, waits for its time, or is claimed.
+#[derive(Debug, Clone)]
+pub(crate) struct QueueRow {
+    pub(crate) task_id: TaskId,
+    pub(crate) priority: u8,
+    /// Order within a priority: smallest first.
+    pub(crate) rank: u64,
+    pub(crate) place: QueuePlace,
+}
+
+/// Where in the queue.
+#[derive(Debug, Clone)]
+pub(crate) enum QueuePlace {
+    /// Not before this.
+    Due(Timestamp),
+    /// Can be claimed.
+    Ready,
+    /// Is claimed.
+    Claimed { owner: String, until: Timestamp },
+}
+
+/// A key that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownKey {
+    pub(crate) key: String,
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) trace_id: TraceId,
+    pub(crate) root_task_id: TaskId,
+}
+
+/// What a claimed step needs that rules do not look at.
+#[derive(Debug, Clone)]
+pub(crate) struct StepInput {
+    pub(crate) task_id: TaskId,
+    pub(crate) definition_id: Name,
+    pub(crate) definition_version: u32,
+    pub(crate) timeout_sec: u32,
+    pub(crate) round_index: u32,
+    pub(crate) layer: u32,
+    pub(crate) depth: u32,
+    pub(crate) params: Json,
+    pub(crate) carried: Option<Output>,
+    /// Results of the dependencies that it named, in the order of `depends_on`; empty for a GROUP_AGG that named none.
+    pub(crate) upstream: Vec<TaskResult>,
+    /// In [`Leg::Aggregate`](tower_domain::task::Leg::Aggregate): of its children. For an aggregator in its first leg: of its
+    /// dependencies.
+    pub(crate) summary: Option<Summary>,
+}
+
+/// A task of an ended trace, as a retry looks at it.
+#[derive(Debug, Clone)]
+pub(crate) struct OldTask {
+    pub(crate) task: NewTask,
+    /// Everything that it depended on.
+    pub(crate) depends_on_ids: Vec<TaskId>,
+    pub(crate) output: Option<Output>,
+    pub(crate) carried: Option<Output>,
+}
+
+/// One open transaction. Every method is a fixed number of statements, however many rows it is given; given none it does nothing.
+#[async_trait]
+pub(crate) trait Tx: Send {
+    /// Rows of tasks, those that exist, in any order.
+    async fn tasks(&mut self, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError>;
+    /// Rows of traces, likewise.
+    async fn traces(&mut self, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError>;
+    /// Pairs (dependency, dependent) for all that wait for one of `ids`.
+    async fn dependents(&mut self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError>;
+    /// Children of a task: id, key, part, and whether and how they ended.
+    async fn children(&mut self, parent: TaskId) -> Result<Vec<TaskRow>, StoreError>;
+    /// Tasks that have not ended: of the whole trace, or of a task and everything below it; parents before their children.
+    async fn open_tasks(&mut self, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError>;
+    /// Children of these tasks of an ended trace, in order, with all that is needed to run them again; the root for `None`.
+    async fn old_tasks(&mut self, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError>;
+
+    async fn insert_traces(&mut self, rows: &[NewTraceRow]) -> Result<(), StoreError>;
+    async fn update_traces(&mut self, rows: &[TraceRow]) -> Result<(), StoreError>;
+    /// Inserts tasks and their dependencies.
+    async fn insert_tasks(&mut self, rows: &[NewTask]) -> Result<(), StoreError>;
+    async fn update_tasks(&mut self, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError>;
+
+    /// Inserts or replaces.
+    async fn put_queue(&mut self, rows: &[QueueRow]) -> Result<(), StoreError>;
+    async fn delete_queue(&mut self, ids: &[TaskId]) -> Result<(), StoreError>;
+    /// The first `limit` tasks that can be claimed: by priority (10 first), then rank, then id; with their rank.
+    async fn ready(&mut self, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError>;
+    /// Up to `limit` waiting tasks that are due.
+    async fn due(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
+    /// When the next waiting task is due.
+    async fn next_due(&mut self) -> Result<Option<Timestamp>, StoreError>;
+    /// Claimed tasks of a host, or whose lease ended before an instant; up to `limit`.
+    async fn claimed_by(&mut self, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError>;
+    async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
+    /// Moves the leases of a host.
+    async fn renew(&mut self, host: &str, until: Timestamp) -> Result<(), StoreError>;
+    /// What the steps of these (claimed) tasks need.
+    async fn step_inputs(&mut self, rows: &[TaskRow]) -> Result<Vec<StepInput>, StoreError>;
+
+    async fn insert_events(&mut self, events: &[TaskEvent]) -> Result<(), StoreError>;
+    /// Which of these outside event ids are known, with their task, type and payload.
+    async fn known_events(&mut self, ids: &[String]) -> Result<Vec<TaskEvent>, StoreError>;
+    /// Ended attempts.
+    async fn insert_attempts(&mut self, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError>;
+    async fn insert_control_event(&mut self, order: &ControlEvent) -> Result<(), StoreError>;
+    /// Which of these keys are known and not older than `not_before`.
+    async fn known_keys(&mut self, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError>;
+    /// Inserts or replaces.
+    async fn insert_key(&mut self, key: &KnownKey, now: Timestamp) -> Result<(), StoreError>;
+}

@@ -1,0 +1,39 @@
+//! What can go wrong at the database.
+
+/// A failure of the store; never a refusal of what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be reached, was locked for too long, is full, or gave up.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema could not be brought up to date")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A row holds what this version cannot read.
+    #[error("table {table} holds a value that cannot be read: {what}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The value, or why.
+        what: String,
+    },
+    /// The artifact store failed.
+    #[error("the artifact store failed at {what}")]
+    Blobs {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database file cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl StoreError {
+    /// A value in `table` that cannot be read.
+    pub(crate) fn inconsistent(table: &'static str, what: impl std::fmt::Display) -> Self {
+        Self::Inconsistent { table, what: what.to_string() }
+    }
+}

@@ -1,0 +1,108 @@
+//! What readers ask. Lists page by cursor on indexes; a page never costs more than it holds.
+
+use async_trait::async_trait;
+use tower_domain::clock::Timestamp;
+use tower_domain::control::ControlEvent;
+use tower_domain::event::TaskEvent;
+use tower_domain::id::{TaskId, TraceId};
+use tower_domain::name::Name;
+use tower_domain::split::ExistingChild;
+use tower_domain::step::ResultPage;
+use tower_domain::task::{ActorType, Attempt, Phase, Status, Task};
+use tower_domain::trace::Trace;
+
+use crate::StoreError;
+
+/// Most items on a page.
+pub const PAGE_MAX: u32 = 500;
+
+/// Which page.
+#[derive(Debug, Clone)]
+pub struct PageRequest<C> {
+    /// The cursor that came with the page before.
+    pub after: Option<C>,
+    /// How many items at the most; cut to 1..=[`PAGE_MAX`].
+    pub limit: u32,
+}
+
+/// A page.
+#[derive(Debug, Clone)]
+pub struct Page<T, C> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// Where the next one begins; none: this was the last.
+    pub next: Option<C>,
+}
+
+/// Which traces. Newest first.
+#[derive(Debug, Clone, Default)]
+pub struct TraceFilter {
+    /// In one of these; empty: any.
+    pub status: Vec<Status>,
+    /// Of this definition.
+    pub definition_id: Option<Name>,
+    /// Of this user.
+    pub user_id: Option<String>,
+    /// Made at or after.
+    pub since: Option<Timestamp>,
+    /// Made before.
+    pub until: Option<Timestamp>,
+}
+
+/// Which tasks of a trace. In the order in which they were made.
+#[derive(Debug, Clone, Default)]
+pub struct TaskFilter {
+    /// In one of these; empty: any.
+    pub status: Vec<Status>,
+    /// In one of these; empty: any.
+    pub phase: Vec<Phase>,
+    /// At this layer.
+    pub layer: Option<u32>,
+    /// Children of this task.
+    pub parent_id: Option<TaskId>,
+    /// Playing this part.
+    pub actor_type: Option<ActorType>,
+}
+
+/// Answers readers.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// One trace.
+    async fn trace(&self, id: TraceId) -> Result<Option<Trace>, StoreError>;
+
+    /// Traces, newest first.
+    async fn traces(&self, filter: &TraceFilter, page: &PageRequest<TraceId>) -> Result<Page<Trace, TraceId>, StoreError>;
+
+    /// One task.
+    async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError>;
+
+    /// Tasks of a trace, oldest first.
+    async fn tasks(&self, trace: TraceId, filter: &TaskFilter, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError>;
+
+    /// A task's ended attempts, oldest first; the last 200.
+    async fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Events of a trace with a `seq` above `after`, in order.
+    async fn events(&self, trace: TraceId, after: u64, limit: u32) -> Result<Vec<TaskEvent>, StoreError>;
+
+    /// LOG events of a trace, or of one of its tasks and everything below it, with a `seq` above `after`, in order.
+    async fn logs(&self, trace: TraceId, subtree: Option<TaskId>, after: u64, limit: u32) -> Result<Vec<TaskEvent>, StoreError>;
+
+    /// Results of a task's children, in the order in which they were split off.
+    async fn child_results(&self, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError>;
+
+    /// Results of the siblings that a task depends on, likewise.
+    async fn dependency_results(&self, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError>;
+
+    /// What earlier steps of a task split off.
+    async fn existing_children(&self, task: TaskId) -> Result<Vec<ExistingChild>, StoreError>;
+
+    /// Tasks that are dead letters, newest first; with `open` only those whose trace has not been retried since.
+    async fn dead_letters(&self, open: bool, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError>;
+
+    /// Orders given to a trace, oldest first; the last 1 000.
+    async fn control_events(&self, trace: TraceId) -> Result<Vec<ControlEvent>, StoreError>;
+
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

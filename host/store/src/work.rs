@@ -1,0 +1,354 @@
+//! What moves tasks: batches of commands, applied in one transaction each.
+//!
+//! The engine gathers whatever came up while the last transaction was at the disk, and hands it over as one [`Batch`]. Commands
+//! that do not apply (a stale fence, a finished trace) are answered one by one and do not disturb the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tower_domain::aggregation::ChildCounts;
+use tower_domain::clock::Timestamp;
+use tower_domain::control::ControlEvent;
+use tower_domain::definition::AggregationPolicy;
+use tower_domain::event::{EventType, TaskEvent};
+use tower_domain::id::{TaskId, TraceId};
+use tower_domain::json::Json;
+use tower_domain::name::{Key, Name};
+use tower_domain::split::PlannedChild;
+use tower_domain::step::{LogLine, StepFailure, Summary};
+use tower_domain::task::{ActorType, Leg, Output, Status, TaskResult};
+use tower_domain::trace::TriggerType;
+
+use crate::StoreError;
+
+/// Moves tasks.
+#[async_trait]
+pub trait WorkStore: Send + Sync {
+    /// Applies the commands in order, then claims, in one durable transaction.
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError>;
+}
+
+/// What is to be done in one transaction.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The instant that everything in it happens at.
+    pub now: Timestamp,
+    /// In order.
+    pub commands: Vec<Command>,
+    /// What to claim once they are applied.
+    pub claim: Option<Claim>,
+}
+
+/// A wish for work.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Who will run it.
+    pub host: String,
+    /// How many tasks at the most.
+    pub limit: u32,
+    /// Until when the claims hold unless they are renewed.
+    pub lease_until: Timestamp,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Begin a trace.
+    Submit(Box<NewTrace>),
+    /// A claim has come to its end.
+    Settle(Box<Settle>),
+    /// End a trace or a subtree.
+    Cancel(ControlEvent),
+    /// Keep what a running step reports.
+    Observe(Observe),
+    /// Keep what an outside caller reports.
+    PostEvent(OutsideEvent),
+    /// Keep this host's claims.
+    Renew {
+        /// Whose.
+        host: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Take back claims whose host is gone.
+    Expire(Expire),
+}
+
+/// A trace to begin.
+#[derive(Debug, Clone)]
+pub struct NewTrace {
+    /// Its id.
+    pub trace_id: TraceId,
+    /// Its root's id.
+    pub root_task_id: TaskId,
+    /// What it runs.
+    pub definition_id: Name,
+    /// The version of it.
+    pub definition_version: u32,
+    /// Whose it is.
+    pub user_id: String,
+    /// What set it off.
+    pub trigger_type: TriggerType,
+    /// Who.
+    pub triggered_by: String,
+    /// Against doubles.
+    pub idempotency: Option<Idempotency>,
+    /// The root's params.
+    pub params: Json,
+    /// For filters.
+    pub labels: BTreeMap<String, String>,
+    /// The root's part.
+    pub actor_type: ActorType,
+    /// 1–10.
+    pub priority: u8,
+    /// Wall time of an attempt.
+    pub timeout_sec: u32,
+    /// Retries after the first attempt.
+    pub max_retries: u32,
+    /// What becomes of the root when it has split.
+    pub aggregation: AggregationPolicy,
+    /// Whether the root may not split.
+    pub is_leaf_agent: bool,
+    /// Not before.
+    pub run_after: Option<Timestamp>,
+    /// Take over what succeeded in that trace, and run the rest.
+    pub rerun: Option<Rerun>,
+}
+
+/// A trace to take results over from.
+#[derive(Debug, Clone)]
+pub struct Rerun {
+    /// The trace; it must have ended.
+    pub of: TraceId,
+    /// The order, kept with the old trace.
+    pub order: ControlEvent,
+    /// Ids for the tasks that are taken over or run again, in rising order; more than enough of them are made by the caller through
+    /// this function.
+    pub ids: IdMaker,
+}
+
+/// Makes ids inside a transaction.
+#[derive(Clone)]
+pub struct IdMaker(pub std::sync::Arc<dyn Fn() -> TaskId + Send + Sync>);
+
+impl std::fmt::Debug for IdMaker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IdMaker")
+    }
+}
+
+/// A caller's key against doubles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key.
+    pub key: String,
+    /// SHA-256 of what was asked under it.
+    pub fingerprint: [u8; 32],
+    /// Keys older than this are forgotten.
+    pub not_before: Timestamp,
+}
+
+/// The end of a claim.
+#[derive(Debug, Clone)]
+pub struct Settle {
+    /// Whose.
+    pub task_id: TaskId,
+    /// Of the claim.
+    pub fence: u64,
+    /// When the code began to run.
+    pub started_at: Timestamp,
+    /// How it ended.
+    pub end: SettledEnd,
+}
+
+/// How a claim ended.
+#[derive(Debug, Clone)]
+pub enum SettledEnd {
+    /// Well.
+    Finished {
+        /// The task's output, or with children what is carried to their aggregation.
+        output: Output,
+        /// Children to bring about.
+        children: Vec<PlannedChild>,
+    },
+    /// Badly.
+    Failed {
+        /// How.
+        failure: StepFailure,
+        /// How long to wait if it is to be tried again.
+        delay: Duration,
+    },
+    /// By order.
+    Cancelled,
+    /// Given back unharmed.
+    Released,
+}
+
+/// What a running step reports.
+#[derive(Debug, Clone)]
+pub struct Observe {
+    /// Which task.
+    pub task_id: TaskId,
+    /// Of its claim.
+    pub fence: u64,
+    /// The latest progress.
+    pub progress: Option<(u8, String)>,
+    /// Lines for its log, each with its instant.
+    pub logs: Vec<(Timestamp, LogLine)>,
+    /// Pieces of output, each with its instant.
+    pub partials: Vec<(Timestamp, Json)>,
+}
+
+/// What an outside caller reports.
+#[derive(Debug, Clone)]
+pub struct OutsideEvent {
+    /// The sender's id of it.
+    pub event_id: String,
+    /// Which trace; checked against the task's.
+    pub trace_id: Option<TraceId>,
+    /// Which task.
+    pub task_id: TaskId,
+    /// What happened.
+    pub event_type: EventType,
+    /// For PROGRESS.
+    pub progress: Option<(u8, String)>,
+    /// More about it.
+    pub payload: Option<Json>,
+}
+
+/// Whose claims to take back.
+#[derive(Debug, Clone)]
+pub enum Expire {
+    /// All of a host that starts anew under its old name.
+    Host {
+        /// The name.
+        host: String,
+        /// Tasks whose code was running when it died: each counts one crash.
+        suspects: Vec<TaskId>,
+    },
+    /// All whose lease is over.
+    Overdue,
+}
+
+/// What came of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// One answer a command, in order.
+    pub answers: Vec<Answer>,
+    /// What was claimed.
+    pub claimed: Vec<Claimed>,
+    /// What happened, in order for each trace.
+    pub events: Vec<TaskEvent>,
+    /// Traces whose root has ended, with how.
+    pub ended: Vec<(TraceId, Status)>,
+    /// Running tasks that are to be told of their cancel.
+    pub to_cancel: Vec<(TaskId, String)>,
+    /// When the next waiting task is due.
+    pub next_due: Option<Timestamp>,
+    /// Whether more could have been claimed.
+    pub more_ready: bool,
+}
+
+/// The answer to one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done; or there was nothing to do.
+    Done,
+    /// The claim was no longer the task's: nothing changed.
+    LeaseLost,
+    /// A trace was begun.
+    Submitted {
+        /// Its id.
+        trace_id: TraceId,
+        /// Its root's.
+        root_task_id: TaskId,
+    },
+    /// The key was used before for the same: that trace is the answer.
+    Replayed {
+        /// Its id.
+        trace_id: TraceId,
+        /// Its root's.
+        root_task_id: TaskId,
+    },
+    /// The key was used before for something else.
+    KeyTaken {
+        /// That trace.
+        trace_id: TraceId,
+    },
+    /// There is no such trace or task.
+    NotFound,
+    /// The trace has not ended: it cannot be retried.
+    NotEnded,
+    /// Everything in it succeeded: there is nothing to retry.
+    NothingToRetry,
+    /// A cancel was recorded.
+    Cancelled {
+        /// Tasks that ended at once.
+        ended: u64,
+        /// Running tasks that are told.
+        running: u64,
+    },
+    /// The trace or subtree had ended before; nothing changed.
+    AlreadyEnded,
+    /// The trace or subtree was being cancelled already; nothing changed.
+    AlreadyCancelling,
+    /// The same event was accepted before.
+    Duplicate,
+    /// The event's id was used before for another event.
+    EventIdTaken,
+    /// The task has moved on; the event was not kept.
+    Stale {
+        /// Where it stands.
+        status: Status,
+    },
+}
+
+/// A claimed task, with all that its step needs.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its name among its siblings.
+    pub key: Key,
+    /// What it runs.
+    pub definition_id: Name,
+    /// The version of it.
+    pub definition_version: u32,
+    /// When its trace was made.
+    pub trace_created_at: Timestamp,
+    /// Tasks in its trace.
+    pub trace_tasks: u64,
+    /// The part that it plays.
+    pub actor_type: ActorType,
+    /// Which leg.
+    pub leg: Leg,
+    /// What it works on.
+    pub params: Json,
+    /// Results of the dependencies that it named.
+    pub upstream: Vec<TaskResult>,
+    /// What there is to fold.
+    pub summary: Option<Summary>,
+    /// What the step before left.
+    pub carried: Option<Output>,
+    /// From 1.
+    pub attempt: u32,
+    /// Retries after the first attempt.
+    pub max_retries: u32,
+    /// Wall time of an attempt.
+    pub timeout_sec: u32,
+    /// The round of a LOOP.
+    pub round_index: u32,
+    /// Agents above.
+    pub layer: u32,
+    /// Tasks above.
+    pub depth: u32,
+    /// Of its children.
+    pub children: ChildCounts,
+    /// Of this claim.
+    pub fence: u64,
+    /// From the root's child down to its parent: who is asked when a subtree is cancelled.
+    pub parent_id: Option<TaskId>,
+}

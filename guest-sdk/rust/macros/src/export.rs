@@ -89,6 +89,10 @@ fn step_glue(name: &syn::Ident) -> TokenStream {
             }
             #[cfg(target_arch = "wasm32")]
             #sdk::export_step!(#guest with_types_in #sdk::step);
+            // Off Wasm nothing is exported; this use keeps the author's code from being called dead.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(#sdk::RawTask) -> ::core::result::Result<#sdk::RawOutcome, #sdk::RawError> =
+                <#guest as #sdk::StepGuest>::run;
         };
     }
 }
@@ -109,6 +113,9 @@ fn aggregate_glue(name: &syn::Ident) -> TokenStream {
             }
             #[cfg(target_arch = "wasm32")]
             #sdk::export_aggregate!(#guest with_types_in #sdk::fold);
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(#sdk::RawTask, #sdk::RawSummary) -> ::core::result::Result<#sdk::RawOutcome, #sdk::RawError> =
+                <#guest as #sdk::AggregateGuest>::aggregate;
         };
     }
 }

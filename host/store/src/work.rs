@@ -34,6 +34,10 @@ pub trait WorkStore: Send + Sync {
 pub struct Batch {
     /// The instant that everything in it happens at.
     pub now: Timestamp,
+    /// Who hands it over.
+    pub host: String,
+    /// Most tasks that a trace may hold.
+    pub trace_tasks_max: u64,
     /// In order.
     pub commands: Vec<Command>,
     /// What to claim once they are applied.

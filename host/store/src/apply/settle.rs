@@ -1,0 +1,186 @@
+//! A claim comes to its end.
+
+use std::collections::HashMap;
+
+use tower_domain::id::TaskId;
+use tower_domain::json::Json;
+use tower_domain::lifecycle::{Admit, ConfirmCancel, Fail, Finish, Refusal, Release, Stage, TaskState, Transition};
+use tower_domain::name::Key;
+use tower_domain::split::PlannedChild;
+use tower_domain::step::StepFailure;
+use tower_domain::task::{Attempt, Leg, Status, TaskError};
+
+use super::tx::{NewTask, TaskRow, TaskWrites};
+use super::unit::Unit;
+use crate::StoreError;
+use crate::work::{Answer, Settle, SettledEnd};
+
+impl Unit<'_> {
+    pub(super) async fn settle(&mut self, settle: Settle) -> Result<Answer, StoreError> {
+        let Settle { task_id, fence, started_at, end } = settle;
+        let Some(row) = self.task(task_id) else { return Ok(Answer::NotFound) };
+        let row = row.clone();
+        let (output, children, end) = match end {
+            SettledEnd::Finished { output, children } => {
+                let room = self.trace(row.trace_id).map_or(0, |trace| self.trace_tasks_max.saturating_sub(trace.counts.total()));
+                if children.len() as u64 > room {
+                    let message = format!("the trace would hold more than {} tasks", self.trace_tasks_max);
+                    (None, Vec::new(), Ended::Failed { failure: StepFailure::fatal("TRACE_TOO_LARGE", message), delay: std::time::Duration::ZERO })
+                } else {
+                    (Some(output), children, Ended::Finished)
+                }
+            }
+            SettledEnd::Failed { failure, delay } => (None, Vec::new(), Ended::Failed { failure, delay }),
+            SettledEnd::Cancelled => (None, Vec::new(), Ended::Cancelled),
+            SettledEnd::Released => (None, Vec::new(), Ended::Released),
+        };
+        let decided = match &end {
+            Ended::Finished => Finish { fence, children: u32::try_from(children.len()).unwrap_or(u32::MAX) }.decide(&row.state),
+            Ended::Failed { failure, delay } => Fail { fence, failure, retry_at: self.now.plus(*delay) }.decide(&row.state),
+            Ended::Cancelled => match (ConfirmCancel { fence }).decide(&row.state) {
+                // The host stopped it although nobody ordered so: that is the host's fault, and the task runs again.
+                Err(Refusal::WrongStage) => Release { fence }.decide(&row.state),
+                decided => decided,
+            },
+            Ended::Released => Release { fence }.decide(&row.state),
+        };
+        let transition = match decided {
+            Ok(transition) => transition,
+            Err(Refusal::LeaseLost | Refusal::AlreadyEnded | Refusal::AlreadyCancelling | Refusal::WrongStage) => return Ok(Answer::LeaseLost),
+        };
+        self.remember_attempt(&row, fence, started_at, &transition);
+        let payload = payload_of(&transition, children.len());
+        let splits = transition.next.stage == Stage::WaitingChildren;
+        let succeeds = transition.next.status() == Status::Success;
+        let entry = self.task_mut(task_id)?;
+        if splits {
+            entry.writes.carried = output;
+        } else if succeeds {
+            entry.row.progress = 100;
+            entry.writes.output = output;
+        }
+        self.apply(task_id, transition, payload)?;
+        if splits {
+            self.bring_about(&row, children).await?;
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Keeps how an attempt ended, unless it is the plain good end of the only one, which the task's own row tells.
+    pub(super) fn remember_attempt(&mut self, row: &TaskRow, fence: u64, started_at: tower_domain::clock::Timestamp, transition: &Transition) {
+        let result = match transition.next.stage {
+            Stage::Ended(_) => transition.next.status().as_str(),
+            Stage::WaitingChildren => "SPLIT",
+            Stage::Backoff => "RETRYABLE",
+            Stage::Scheduled | Stage::WaitingDeps | Stage::Queued | Stage::Claimed => "RELEASED",
+        };
+        if fence == 1 && row.state.leg == Leg::Run && result == "SUCCESS" {
+            return;
+        }
+        let attempt = Attempt {
+            fence,
+            attempt: row.state.attempt,
+            leg: row.state.leg,
+            host: self.host.clone(),
+            started_at,
+            finished_at: self.now,
+            result: result.to_owned(),
+            error: transition.error.clone(),
+        };
+        self.attempts.push((row.id, attempt));
+    }
+
+    /// Makes the children that a step split off.
+    async fn bring_about(&mut self, parent: &TaskRow, children: Vec<PlannedChild>) -> Result<(), StoreError> {
+        // Siblings that a child may depend on: this step's, and those of earlier steps.
+        let mut siblings: HashMap<Key, (TaskId, bool, Option<Status>)> = HashMap::with_capacity(children.len());
+        if parent.state.children.split > 0 {
+            for row in self.tx.children(parent.id).await? {
+                let ended = row.state.is_ended().then(|| row.state.status());
+                siblings.insert(row.key.clone(), (row.id, row.actor_type.is_aggregator(), ended));
+            }
+        }
+        for child in &children {
+            siblings.insert(child.key.clone(), (child.id, child.actor_type.is_aggregator(), None));
+        }
+        for child in children {
+            let mut open_deps = Vec::new();
+            let mut ended_deps = Vec::new();
+            let mut dep_failed = false;
+            let named = child.depends_on.iter().filter_map(|key| siblings.get(key));
+            let all = siblings.values().filter(|(id, is_aggregator, _)| child.on_all_siblings && !is_aggregator && *id != child.id);
+            for (id, _, ended) in named.chain(all) {
+                match ended {
+                    None => open_deps.push(*id),
+                    Some(status) => {
+                        dep_failed |= *status != Status::Success;
+                        ended_deps.push(*id);
+                    }
+                }
+            }
+            open_deps.sort_unstable();
+            let state = TaskState::new(child.max_retries, child.run_on, None);
+            let open = u32::try_from(open_deps.len()).unwrap_or(u32::MAX);
+            let transition = Admit { open_deps: open, dep_failed, now: self.now }.decide(&state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
+            let payload = (open > 0).then(|| Json::trusted(format!("{{\"open_deps\":{open}}}")));
+            let new = NewTask {
+                row: TaskRow {
+                    id: child.id,
+                    trace_id: parent.trace_id,
+                    parent_id: Some(parent.id),
+                    key: child.key,
+                    actor_type: child.actor_type,
+                    priority: child.priority,
+                    aggregation: child.definition.spec.aggregation,
+                    state,
+                    started_at: None,
+                    finished_at: None,
+                    progress: 0,
+                    progress_message: String::new(),
+                },
+                round_index: 0,
+                job_id: child.definition.id.clone(),
+                definition_version: child.definition.version,
+                timeout_sec: child.timeout_sec,
+                layer: child.layer,
+                depth: child.depth,
+                is_leaf_agent: child.is_leaf_agent,
+                input_params: child.params,
+                depends_on: child.depends_on,
+                open_deps,
+                ended_deps,
+                writes: TaskWrites::default(),
+                created_at: self.now,
+            };
+            self.add_task(new, transition, payload)?;
+        }
+        Ok(())
+    }
+}
+
+/// [`SettledEnd`] without what was taken out of it.
+enum Ended {
+    Finished,
+    Failed { failure: StepFailure, delay: std::time::Duration },
+    Cancelled,
+    Released,
+}
+
+/// What readers are told beside the transition.
+pub(super) fn payload_of(transition: &Transition, children: usize) -> Option<Json> {
+    #[derive(serde::Serialize)]
+    struct Payload<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a TaskError>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        run_after: Option<tower_domain::clock::Timestamp>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        children: Option<usize>,
+    }
+    let payload = Payload { error: transition.error.as_ref(), run_after: transition.next.run_after, children: (children > 0).then_some(children) };
+    if payload.error.is_none() && payload.run_after.is_none() && payload.children.is_none() {
+        return None;
+    }
+    Json::of(&payload).ok()
+}
+

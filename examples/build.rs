@@ -21,6 +21,15 @@ struct Guest {
 }
 
 const EXAMPLES: &[Example] = &[
+    Example { name: "code-survey", guests: &[Guest { package: "survey", folder: "survey" }] },
+    Example {
+        name: "financial-analysis",
+        guests: &[
+            Guest { package: "router", folder: "router" },
+            Guest { package: "strategy", folder: "strategy" },
+            Guest { package: "summary", folder: "summary" },
+        ],
+    },
     Example {
         name: "probe",
         guests: &[Guest { package: "probe", folder: "." }, Guest { package: "probe-files", folder: "files" }],

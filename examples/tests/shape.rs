@@ -57,6 +57,10 @@ fn a_component_exports_what_has_an_attribute_and_nothing_else() {
 const EXPORTS: &[(&str, &[&str])] = &[
     ("probe", &[STEP, AGGREGATE]),
     ("probe-files", &[STEP]),
+    ("router", &[STEP, AGGREGATE]),
+    ("strategy", &[STEP]),
+    ("summary", &[STEP, AGGREGATE]),
+    ("survey", &[STEP, AGGREGATE]),
 ];
 
 #[test]
@@ -71,6 +75,10 @@ fn of_the_tower_a_component_imports_what_it_calls() {
 const TOWER_IMPORTS: &[(&str, &[&str])] = &[
     ("probe", &["children", "control", "report", "split", "types"]),
     ("probe-files", &["types"]),
+    ("router", &["children", "report", "split", "types"]),
+    ("strategy", &["control", "report", "types"]),
+    ("summary", &["children", "control", "report", "types"]),
+    ("survey", &["children", "control", "report", "split", "types"]),
 ];
 
 #[test]

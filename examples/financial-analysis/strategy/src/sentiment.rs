@@ -48,7 +48,7 @@ pub(crate) fn find(texts: &str) -> Result<Found> {
     let mut found = Found { reasons: Vec::new(), sources: Vec::new() };
     for (index, Text { source, date, text }) in texts.iter().enumerate() {
         let tone = listen(text);
-        let text = if tone.telling.is_empty() { "no telling words".to_owned() } else { tone.telling.join(", ") };
+        let text = format!("{source} sounds {}: {}", tone.name(), tone.telling.join(", "));
         found.reasons.push(Reason::new(source, tone.balance(), (-1.0, 1.0), 1.0 + 0.2 * index as f64, text));
         found.sources.push(format!("{source} ({date}), paraphrased"));
     }
@@ -66,6 +66,14 @@ impl Tone {
     /// -1 for all bad, 1 for all good.
     fn balance(&self) -> f64 {
         (self.good - self.bad) / (self.good + self.bad + CAUTION)
+    }
+
+    fn name(&self) -> &'static str {
+        match self.balance() {
+            balance if balance > 0.2 => "good",
+            balance if balance < -0.2 => "bad",
+            _ => "mixed",
+        }
     }
 }
 
@@ -89,7 +97,7 @@ fn listen(text: &str) -> Tone {
             } else {
                 tone.bad -= value;
             }
-            tone.telling.push(format!("{word} {value:+.1}"));
+            tone.telling.push(if turned || relieved { format!("{word} (turned)") } else { word.clone() });
         }
     }
     tone

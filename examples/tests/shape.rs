@@ -123,6 +123,24 @@ fn every_definition_is_sound_and_runs_an_embedded_module() {
 }
 
 #[test]
+fn the_params_of_an_example_fit_the_schema_of_what_it_triggers() {
+    for example in all() {
+        let file = tower_toml(example);
+        let definitions = tables(&file, "definition");
+        let trigger = &file["example"]["trigger"];
+        let definition = definitions.iter().find(|definition| definition["id"] == *trigger).expect("it should be one of its own");
+        let json = |value: &toml::Value| serde_json::to_value(value).expect("TOML without dates is JSON");
+        let schema = jsonschema::validator_for(&json(&definition["params_schema"])).expect("it should be a JSON Schema");
+        let mut params = definition.get("default_params").map_or_else(|| serde_json::json!({}), json);
+        for (key, value) in file["example"]["params"].as_table().expect("params should be a table") {
+            params[key] = json(value);
+        }
+        let errors: Vec<String> = schema.iter_errors(&params).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", example.name);
+    }
+}
+
+#[test]
 fn the_modules_are_those_that_tower_toml_names() {
     for example in all() {
         let file = tower_toml(example);

@@ -34,7 +34,7 @@ pub(crate) fn grow(catch: bool) -> Value {
     let mut pieces: Vec<Vec<u8>> = Vec::new();
     loop {
         let mut piece = Vec::new();
-        if catch && piece.try_reserve_exact(PIECE_BYTES).is_err() {
+        if catch && (piece.try_reserve_exact(PIECE_BYTES).is_err() || pieces.try_reserve(1).is_err()) {
             let bytes = pieces.len() * PIECE_BYTES;
             drop(pieces);
             return json!({ "bytes": bytes });

@@ -1,1 +1,31 @@
-//! (skeleton)
+//! What moves tasks: claims, runs, commits. Knows the domain and the store's traits, never Wasmtime or HTTP.
+//!
+//! In reading order:
+//!
+//! - [`config`]: what an operator may set
+//! - [`orders`]: what the outside may ask of an [`Engine`], and the answers
+//! - `engine`: the facade, and starting and stopping
+//! - `commit`: group commit: one writer, one transaction at a time, whatever gathered meanwhile in the next
+//! - `pipeline`: slots, claims ahead, running steps
+//! - `step_host`: the four powers of a step, for every executor
+//! - `running`: the claims that this host holds; `journal`: which of them to suspect after a crash
+//! - `catalog`: definitions in memory, and schemas compiled once
+//! - [`feed`]: live events to any number of readers, bounded
+//!
+//! Invariants: a caller hears of something only after it is durable; every claim that is taken is settled, given back, or lapses with
+//! its lease; nothing here decides a transition.
+
+pub mod config;
+pub mod feed;
+pub mod orders;
+
+mod catalog;
+mod commit;
+mod engine;
+mod journal;
+mod pipeline;
+mod running;
+mod step_host;
+
+pub use config::EngineConfig;
+pub use engine::{Engine, StartError};

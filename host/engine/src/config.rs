@@ -1,0 +1,43 @@
+//! What an operator may set of the engine.
+
+use std::time::Duration;
+
+/// Settings of an engine. The defaults suit one host with two cores.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The host's name: what leases are held under. A host that starts under the name of one that died takes its claims back at once.
+    pub host: String,
+    /// Steps that run at the same time. Default 256.
+    pub slots: u32,
+    /// Tasks that are claimed before a slot is free, so that none waits for a claim. Default 256.
+    pub claims_ahead: u32,
+    /// How long a claim holds without a renewal. Default 30 s.
+    pub lease: Duration,
+    /// How long a cancelled step may go on before it is stopped where it is. Default 5 s; 0 is allowed.
+    pub cancel_grace: Duration,
+    /// Most tasks in a trace. Default 1 000 000.
+    pub trace_tasks_max: u64,
+    /// How often a step's progress and log lines are written at the most. Default 500 ms.
+    pub observe_every: Duration,
+    /// How long an idempotency key is remembered. Default 24 h.
+    pub idempotency_kept: Duration,
+    /// Where to note which tasks are running, so that after a crash those are suspects and no others. None: nowhere.
+    pub crash_journal: Option<std::path::PathBuf>,
+}
+
+impl EngineConfig {
+    /// Defaults for a host of this name.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            slots: 256,
+            claims_ahead: 256,
+            lease: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(5),
+            trace_tasks_max: 1_000_000,
+            observe_every: Duration::from_millis(500),
+            idempotency_kept: Duration::from_secs(24 * 3_600),
+            crash_journal: None,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The facade, and starting and stopping.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_domain::clock::Clock;
+use tower_domain::control::{ControlAction, ControlEvent};
+use tower_domain::definition::{DefinitionSpec, FieldError, bounds, is_plain, labels_are_sound};
+use tower_domain::event::EventType;
+use tower_domain::id::{IdSource, TraceId};
+use tower_domain::json::Json;
+use tower_domain::name::Name;
+use tower_domain::step::{Executor, Stop};
+use tower_domain::task::{ActorType, clean};
+use tower_domain::trace::{Trace, TriggerType};
+use tower_store::Stores;
+use tower_store::definitions::Put;
+use tower_store::work::{Answer, Command, Expire, IdMaker, Idempotency, NewTrace, OutsideEvent, Rerun, SettledEnd};
+
+use crate::catalog::{Catalog, Loaded};
+use crate::commit::{self, CommitSender, Committer};
+use crate::config::EngineConfig;
+use crate::feed::{Feed, Follow};
+use crate::journal::Journal;
+use crate::orders::{
+    CancelOutcome, CancelRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, StoreFailure, Trigger, TriggerError, Triggered,
+};
+use crate::running::Claims;
+use crate::step_host::Observer;
+
+/// What stands before the digest in an `output_ref`.
+pub const ARTIFACT_URL: &str = "/api/v1/artifacts/";
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The crash journal cannot be used.
+    #[error("the crash journal {path} cannot be used")]
+    Journal {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+}
+
+/// What every part of the engine shares.
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) stores: Stores,
+    pub(crate) executors: Vec<Arc<dyn Executor>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) catalog: Catalog,
+    pub(crate) claims: Claims,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) commits: CommitSender,
+    pub(crate) journal: Option<Journal>,
+    pub(crate) observers: Mutex<Vec<Arc<Observer>>>,
+    pub(crate) waiters: Mutex<HashMap<TraceId, watch::Sender<()>>>,
+    pub(crate) tracker: TaskTracker,
+    /// Nothing runs any more: the committer and the report writer end.
+    pub(crate) stop: CancellationToken,
+    /// The grace time of everything is over.
+    pub(crate) hard_stop: CancellationToken,
+    healthy: AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Ordering::Release);
+    }
+}
+
+/// Runs traces. Cheap to clone; all clones are one engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+impl Engine {
+    /// Takes back what this host held in an earlier life, and begins to claim.
+    pub async fn start(config: EngineConfig, stores: Stores, executors: Vec<Arc<dyn Executor>>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Result<Self, StartError> {
+        let (journal, suspects) = match &config.crash_journal {
+            None => (None, Vec::new()),
+            Some(path) => {
+                let opened = Journal::open(path, config.slots).map_err(|source| StartError::Journal { path: path.display().to_string(), source })?;
+                (Some(opened.0), opened.1)
+            }
+        };
+        let stop = CancellationToken::new();
+        let (commits, committer): (CommitSender, Committer) = commit::channel(stop.clone());
+        let inner = Arc::new(Inner {
+            catalog: Catalog::new(stores.definitions.clone()),
+            claims: Claims::new(config.slots.max(1), config.claims_ahead),
+            feed: Arc::new(Feed::new()),
+            observers: Mutex::default(),
+            waiters: Mutex::default(),
+            tracker: TaskTracker::new(),
+            hard_stop: CancellationToken::new(),
+            healthy: AtomicBool::new(true),
+            config,
+            stores,
+            executors,
+            clock,
+            ids,
+            commits,
+            journal,
+            stop,
+        });
+        // Queued before the committer runs: the first batch takes back, the same batch claims.
+        inner.commits.tell(Command::Expire(Expire::Host { host: inner.config.host.clone(), suspects }));
+        inner.tracker.spawn(committer.run(inner.clone()));
+        inner.tracker.spawn(inner.clone().write_reports());
+        Ok(Self { inner })
+    }
+
+    /// What it is built on: readers go straight there.
+    pub fn stores(&self) -> &Stores {
+        &self.inner.stores
+    }
+
+    /// The clock that it was given.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// What it is doing.
+    pub fn load(&self) -> Load {
+        self.inner.claims.load()
+    }
+
+    /// Whether the last thing that it asked of the database was done.
+    pub fn is_healthy(&self) -> bool {
+        self.inner.healthy.load(Ordering::Acquire)
+    }
+
+    /// Begins a trace. Answers once it is durable.
+    pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
+        let loaded = self.inner.catalog.current(&trigger.definition_id).await.map_err(StoreFailure::from)?;
+        let loaded = loaded.ok_or_else(|| TriggerError::UnknownDefinition(trigger.definition_id.clone()))?;
+        let new = self.new_trace(trigger, &loaded)?;
+        match self.inner.commits.ask(Command::Submit(Box::new(new))).await.ok_or(TriggerError::ShuttingDown)?? {
+            Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
+            Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
+            Answer::KeyTaken { trace_id } => Err(TriggerError::KeyTaken { trace_id }),
+            other => unreachable!("a new trace is answered with {other:?}"),
+        }
+    }
+
+    fn new_trace(&self, trigger: Trigger, loaded: &Loaded) -> Result<NewTrace, TriggerError> {
+        let spec = &loaded.definition.spec;
+        if !spec.is_active {
+            return Err(TriggerError::Inactive(loaded.definition.id.clone()));
+        }
+        let bad = |pointer, message: String| TriggerError::BadField(FieldError { pointer, message });
+        let params = spec.default_params.overlaid(&trigger.params);
+        if params.as_str().len() > bounds::JSON_BYTES_MAX {
+            return Err(bad("/params", format!("at most {} bytes with the definition's defaults; upload larger inputs as files", bounds::JSON_BYTES_MAX)));
+        }
+        let errors = loaded.check(&params);
+        if !errors.is_empty() {
+            return Err(TriggerError::BadParams(errors));
+        }
+        let priority = trigger.priority.unwrap_or(spec.priority);
+        if !bounds::PRIORITY.contains(&priority) {
+            return Err(bad("/priority", "1 to 10, 10 the most urgent".to_owned()));
+        }
+        if !labels_are_sound(&trigger.labels) {
+            return Err(bad("/labels", tower_domain::definition::LABEL_RULE.to_owned()));
+        }
+        let user_id = trigger.user_id.unwrap_or_else(|| spec.user_id.clone());
+        if !is_plain(&user_id) {
+            return Err(bad("/user_id", format!("at most {} bytes of text without control characters", bounds::TEXT_BYTES_MAX)));
+        }
+        Ok(NewTrace {
+            trace_id: self.inner.ids.trace(),
+            root_task_id: self.inner.ids.task(),
+            definition_id: loaded.definition.id.clone(),
+            definition_version: loaded.definition.version,
+            user_id,
+            trigger_type: trigger.trigger_type,
+            triggered_by: clean(&trigger.triggered_by, bounds::TEXT_BYTES_MAX),
+            idempotency: trigger.idempotency_key.map(|key| self.idempotency(key)),
+            params,
+            labels: trigger.labels,
+            actor_type: spec.actor_type,
+            priority,
+            timeout_sec: spec.timeout_sec,
+            max_retries: spec.max_retries,
+            aggregation: spec.aggregation,
+            is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
+            run_after: trigger.run_at,
+            rerun: None,
+        })
+    }
+
+    fn idempotency(&self, key: IdempotencyKey) -> Idempotency {
+        let kept = i64::try_from(self.inner.config.idempotency_kept.as_micros()).unwrap_or(i64::MAX);
+        let not_before = tower_domain::clock::Timestamp::from_micros(self.inner.clock.now().as_micros().saturating_sub(kept));
+        Idempotency { key: key.key, fingerprint: key.fingerprint, not_before }
+    }
+
+    /// Runs what did not succeed in an ended trace again, as a new trace that takes over the rest.
+    pub async fn retry(&self, trace: TraceId, by: String, reason: String, idempotency_key: Option<IdempotencyKey>) -> Result<Triggered, OrderError> {
+        let old = self.inner.stores.read.trace(trace).await.map_err(StoreFailure::from)?.ok_or(OrderError::NotFound)?;
+        let loaded = self.inner.catalog.version(&old.definition_id, old.definition_version).await.map_err(StoreFailure::from)?.ok_or(OrderError::NotFound)?;
+        let spec = &loaded.definition.spec;
+        let ids = self.inner.ids.clone();
+        let by = clean(&by, bounds::TEXT_BYTES_MAX);
+        let order = self.order(ControlAction::Retry, trace, None, by.clone(), &reason);
+        let new = NewTrace {
+            trace_id: ids.trace(),
+            root_task_id: ids.task(),
+            definition_id: old.definition_id,
+            definition_version: old.definition_version,
+            user_id: old.user_id,
+            trigger_type: TriggerType::Replay,
+            triggered_by: by,
+            idempotency: idempotency_key.map(|key| self.idempotency(key)),
+            params: old.params,
+            labels: old.labels,
+            actor_type: spec.actor_type,
+            priority: spec.priority,
+            timeout_sec: spec.timeout_sec,
+            max_retries: spec.max_retries,
+            aggregation: spec.aggregation,
+            is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
+            run_after: None,
+            rerun: Some(Rerun { of: trace, order, ids: IdMaker(Arc::new(move || ids.task())) }),
+        };
+        match self.inner.commits.ask(Command::Submit(Box::new(new))).await.ok_or(OrderError::ShuttingDown)?? {
+            Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
+            Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
+            Answer::NotEnded => Err(OrderError::NotEnded(trace)),
+            Answer::NothingToRetry => Err(OrderError::NothingToRetry(trace)),
+            _ => Err(OrderError::NotFound),
+        }
+    }
+
+    fn order(&self, action: ControlAction, trace_id: TraceId, task_id: Option<tower_domain::id::TaskId>, by: String, reason: &str) -> ControlEvent {
+        ControlEvent {
+            id: self.inner.ids.control_event(),
+            trace_id,
+            task_id,
+            action,
+            triggered_by: by,
+            reason: clean(reason, bounds::TEXT_BYTES_MAX),
+            created_at: self.inner.clock.now(),
+        }
+    }
+
+    /// Ends a trace or a subtree. Once this answers, no task of it begins any more.
+    pub async fn cancel(&self, request: CancelRequest) -> Result<CancelOutcome, OrderError> {
+        let order = self.order(ControlAction::Cancel, request.trace_id, request.task_id, clean(&request.triggered_by, bounds::TEXT_BYTES_MAX), &request.reason);
+        match self.inner.commits.ask(Command::Cancel(order)).await.ok_or(OrderError::ShuttingDown)?? {
+            Answer::Cancelled { ended, running } => Ok(CancelOutcome::Ordered { ended, running }),
+            Answer::AlreadyCancelling => Ok(CancelOutcome::AlreadyCancelling),
+            Answer::AlreadyEnded => Ok(CancelOutcome::AlreadyEnded),
+            _ => Err(OrderError::NotFound),
+        }
+    }
+
+    /// Keeps what an outside caller reports. One verdict an event, in order.
+    pub async fn post_events(&self, events: Vec<PostedEvent>) -> Result<Vec<EventVerdict>, OrderError> {
+        let asked = events.into_iter().map(|event| async {
+            let command = match outside_event(event) {
+                Ok(event) => Command::PostEvent(event),
+                Err(verdict) => return Ok(verdict),
+            };
+            let answer = self.inner.commits.ask(command).await.ok_or(OrderError::ShuttingDown)??;
+            Ok(match answer {
+                Answer::Done => EventVerdict::Accepted,
+                Answer::Duplicate => EventVerdict::Duplicate,
+                Answer::Stale { status } => EventVerdict::Stale { status },
+                Answer::EventIdTaken => EventVerdict::Rejected { code: "EVENT_ID_TAKEN", message: "another event was accepted under this id".to_owned() },
+                _ => EventVerdict::Rejected { code: "NOT_FOUND", message: "there is no such task in this trace".to_owned() },
+            })
+        });
+        futures::future::try_join_all(asked).await
+    }
+
+    /// Saves a definition, once it is known to be sound and its code to be there.
+    pub async fn put_definition(&self, id: &Name, spec: DefinitionSpec, expected: Option<u32>) -> Result<Put, DefinitionError> {
+        let mut fields = spec.check();
+        if let Some(schema) = &spec.params_schema {
+            if schema.as_str().len() > bounds::JSON_BYTES_MAX {
+                fields.push(FieldError { pointer: "/params_schema", message: format!("at most {} bytes", bounds::JSON_BYTES_MAX) });
+            }
+        }
+        if !fields.is_empty() {
+            return Err(DefinitionError::Fields(fields));
+        }
+        if let Some(schema) = &spec.params_schema {
+            let compiled = crate::catalog::compile(schema).map_err(DefinitionError::Schema)?;
+            // Defaults may leave required params to the trigger; what they do say must fit.
+            let errors: Vec<ParamError> = crate::catalog::errors_of(&compiled, &spec.default_params).into_iter().filter(|error| !error.pointer.is_empty()).collect();
+            if !errors.is_empty() {
+                return Err(DefinitionError::Defaults(errors));
+            }
+        }
+        if let Some(executor) = self.inner.executors.iter().find(|executor| executor.runs(&spec.code_ref)) {
+            executor.check(&spec).await?;
+        }
+        let put = self.inner.stores.definitions.put(id, &spec, expected, self.inner.clock.now()).await.map_err(StoreFailure::from)?;
+        self.inner.catalog.forget(id);
+        Ok(put)
+    }
+
+    /// A reader of a trace's events from a point of its history on.
+    pub fn follow(&self, trace: TraceId, after_seq: u64) -> Follow {
+        Follow::new(self.inner.feed.clone(), self.inner.stores.read.clone(), trace, after_seq)
+    }
+
+    /// The trace as it is when it has ended or the time is up; none: there is no such trace.
+    pub async fn wait_for_end(&self, trace: TraceId, at_most: Duration) -> Result<Option<Trace>, OrderError> {
+        // Before looking, so that no end falls between the two.
+        let mut ended = {
+            let mut waiters = self.inner.waiters.lock().expect("no code panics while it holds this lock");
+            waiters.entry(trace).or_insert_with(|| watch::channel(()).0).subscribe()
+        };
+        let read = &self.inner.stores.read;
+        let now = read.trace(trace).await.map_err(StoreFailure::from)?;
+        let found = match now {
+            Some(found) if !found.status.is_terminal() => {
+                // The sender is dropped when the trace ends.
+                let _ = tokio::time::timeout(at_most, async { while ended.changed().await.is_ok() {} }).await;
+                read.trace(trace).await.map_err(StoreFailure::from)?
+            }
+            found => found,
+        };
+        drop(ended);
+        let mut waiters = self.inner.waiters.lock().expect("no code panics while it holds this lock");
+        if waiters.get(&trace).is_some_and(|sender| sender.receiver_count() == 0) {
+            waiters.remove(&trace);
+        }
+        Ok(found)
+    }
+
+    /// Takes no more work; lets running steps end for `grace`, then stops them and gives their claims back; ends when all is written.
+    pub async fn shutdown(&self, grace: Duration) {
+        let now = self.inner.clock.now();
+        for held in self.inner.claims.close() {
+            let claimed = held.claimed;
+            self.inner.commits.tell(Command::Settle(Box::new(tower_store::work::Settle { task_id: claimed.task_id, fence: claimed.fence, started_at: now, end: SettledEnd::Released })));
+        }
+        if tokio::time::timeout(grace, self.inner.claims.idle()).await.is_err() {
+            self.inner.claims.stop_all(Stop::Released);
+            self.inner.claims.idle().await;
+        }
+        self.inner.hard_stop.cancel();
+        self.inner.stop.cancel();
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
+    }
+}
+
+/// What may come from outside. Outcomes need the token of the attempt that they end, which only outside workers are given.
+fn outside_event(event: PostedEvent) -> Result<OutsideEvent, EventVerdict> {
+    #[derive(serde::Deserialize)]
+    struct Progress {
+        percent: u8,
+        #[serde(default)]
+        message: String,
+    }
+    let rejected = |code, message: &str| EventVerdict::Rejected { code, message: message.to_owned() };
+    let id_ok = (1..=tower_domain::event::EVENT_ID_BYTES_MAX).contains(&event.event_id.len()) && event.event_id.bytes().all(|byte| byte.is_ascii_graphic());
+    if !id_ok {
+        return Err(rejected("BAD_EVENT_ID", "event_id is 1 to 128 visible ASCII characters"));
+    }
+    match event.event_type {
+        EventType::Progress => {
+            let payload = event.payload.clone().unwrap_or_else(Json::empty_object);
+            let progress = payload.read::<Progress>().ok().filter(|progress| progress.percent <= 100);
+            let progress = progress.ok_or_else(|| rejected("BAD_PAYLOAD", "the payload of PROGRESS is an object with `percent` 0 to 100 and, if wanted, `message`"))?;
+            let message = clean(&progress.message, 1_000);
+            Ok(OutsideEvent { event_id: event.event_id, trace_id: event.trace_id, task_id: event.task_id, event_type: event.event_type, progress: Some((progress.percent, message)), payload: event.payload })
+        }
+        other if other.may_come_from_outside() => Err(rejected("NOT_YOURS", "the host runs this task: STARTED and outcomes come from it alone; PROGRESS is welcome")),
+        _ => Err(rejected("BAD_EVENT_TYPE", "from outside come STARTED, PROGRESS, COMPLETED, FAILED and CANCELLED")),
+    }
+}

@@ -1,0 +1,237 @@
+//! From a claim to its outcome: one task a slot, which goes on with the next claim as long as there is one.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::Digest;
+use tower_domain::event::TaskEvent;
+use tower_domain::id::{TaskId, TraceId};
+use tower_domain::json::Json;
+use tower_domain::split::Splitter;
+use tower_domain::step::{FailureClass, Step, StepEnd, StepFailure, StepHost, Stop};
+use tower_domain::task::{INLINE_OUTPUT_BYTES_MAX, Output, Status};
+use tower_store::work::{Claimed, Command, Settle, SettledEnd};
+
+use crate::catalog::Loaded;
+use crate::engine::{ARTIFACT_URL, Inner};
+use crate::running::Held;
+use crate::step_host::{EngineStepHost, Observer};
+
+impl Inner {
+    /// Begins what was claimed, as far as there are slots.
+    pub(crate) fn begin(self: &Arc<Self>, claimed: Vec<Claimed>) {
+        for held in self.claims.take(claimed) {
+            let inner = self.clone();
+            self.tracker.spawn(async move {
+                let mut held = held;
+                loop {
+                    let id = held.claimed.task_id;
+                    inner.run_claim(held).await;
+                    match inner.claims.next(id) {
+                        Some(next) => held = next,
+                        None => return inner.commits.wake(),
+                    }
+                }
+            });
+        }
+    }
+
+    /// Tells running steps of their cancel, and ends those that had not begun.
+    pub(crate) fn heed(self: &Arc<Self>, to_cancel: &[(TaskId, String)]) {
+        if to_cancel.is_empty() {
+            return;
+        }
+        let (unbegun, told) = self.claims.cancel(to_cancel);
+        for held in unbegun {
+            self.settle(&held.claimed, self.clock.now(), SettledEnd::Cancelled);
+        }
+        let (inner, grace) = (self.clone(), self.config.cancel_grace);
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(grace) => {}
+                () = inner.hard_stop.cancelled() => {}
+            }
+            told.iter().for_each(|orders| orders.stop_now(Stop::Cancelled));
+        });
+    }
+
+    /// Tells those who watch or wait of what is durable now.
+    pub(crate) fn tell_readers(&self, events: Vec<TaskEvent>, ended: &[(TraceId, Status)]) {
+        self.feed.publish(events, ended);
+        if !ended.is_empty() {
+            let mut waiters = self.waiters.lock().expect("no code panics while it holds this lock");
+            for (trace, _) in ended {
+                waiters.remove(trace);
+            }
+        }
+    }
+
+    fn settle(&self, claimed: &Claimed, started_at: Timestamp, end: SettledEnd) {
+        self.commits.tell(Command::Settle(Box::new(Settle { task_id: claimed.task_id, fence: claimed.fence, started_at, end })));
+    }
+
+    async fn run_claim(self: &Arc<Self>, held: Held) {
+        let Held { mut claimed, orders } = held;
+        let started_at = self.clock.now();
+        let loaded = match self.catalog.version(&claimed.definition_id, claimed.definition_version).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => {
+                let message = format!("definition {} version {} is missing", claimed.definition_id, claimed.definition_version);
+                let failure = StepFailure::fatal("DEFINITION_MISSING", message);
+                return self.settle(&claimed, started_at, SettledEnd::Failed { failure, delay: Duration::ZERO });
+            }
+            Err(error) => {
+                let failure = StepFailure::retryable("HOST_TROUBLE", error.to_string());
+                return self.settle(&claimed, started_at, SettledEnd::Failed { failure, delay: Duration::from_secs(1) });
+            }
+        };
+        let spec = &loaded.definition.spec;
+        let splitter = Splitter {
+            actor_type: claimed.actor_type,
+            layer: claimed.layer,
+            depth: claimed.depth,
+            max_layers: spec.max_layers,
+            max_children: spec.max_children,
+            trace_room: self.config.trace_tasks_max.saturating_sub(claimed.trace_tasks),
+        };
+        let observer = Arc::new(Observer::new(claimed.task_id, claimed.fence, spec.resource_profile.log_bytes));
+        let host = Arc::new(EngineStepHost {
+            inner: self.clone(),
+            observer: observer.clone(),
+            orders: orders.clone(),
+            task_id: claimed.task_id,
+            leg: claimed.leg,
+            splitter,
+            has_children: claimed.children.split > 0,
+            trace_created_at: claimed.trace_created_at,
+            staging: tokio::sync::Mutex::new(None),
+        });
+        let end = match self.carried(&mut claimed).await {
+            Ok(carried) => {
+                let step = step_of(&mut claimed, &loaded, carried, splitter.may_split(), started_at);
+                self.execute(step, host.clone()).await
+            }
+            Err(failure) => StepEnd::Failed(failure),
+        };
+        let end = self.settled(end, &host, &loaded, &claimed).await;
+        // In this order: what the step reported belongs before its end.
+        if let Some(observe) = observer.collect() {
+            self.commits.tell(Command::Observe(observe));
+        }
+        self.settle(&claimed, started_at, end);
+    }
+
+    async fn execute(&self, step: Step, host: Arc<dyn StepHost>) -> StepEnd {
+        let code = &step.definition.spec.code_ref;
+        let Some(executor) = self.executors.iter().find(|executor| executor.runs(code)) else {
+            return StepEnd::Failed(StepFailure::fatal("NO_EXECUTOR", format!("this host has no executor for {code}")));
+        };
+        let task_id = step.task_id;
+        let _note = self.journal.as_ref().map(|journal| journal.note(task_id));
+        match AssertUnwindSafe(executor.run(Arc::new(step), host)).catch_unwind().await {
+            Ok(end) => end,
+            Err(_) => {
+                tracing::error!(task.id = %task_id, "an executor panicked");
+                StepEnd::Failed(StepFailure::retryable("HOST_BUG", "the executor failed; the host's log says more"))
+            }
+        }
+    }
+
+    /// What the step before left, fetched if it was too large to be kept with the task.
+    async fn carried(&self, claimed: &mut Claimed) -> Result<Option<Json>, StepFailure> {
+        match claimed.carried.take() {
+            None => Ok(None),
+            Some(Output::Inline(json)) => Ok(Some(json)),
+            Some(Output::Ref(url)) => {
+                let missing = |why: String| StepFailure::retryable("HOST_TROUBLE", format!("{url}: {why}"));
+                let digest: Digest = url.strip_prefix(ARTIFACT_URL).unwrap_or(&url).parse().map_err(|error| missing(format!("{error}")))?;
+                let bytes = self.stores.blobs.get(&digest).await.map_err(|error| missing(error.to_string()))?;
+                let bytes = bytes.ok_or_else(|| missing("not in the artifact store".to_owned()))?;
+                String::from_utf8(bytes).map(|text| Some(Json::trusted(text))).map_err(|error| missing(error.to_string()))
+            }
+        }
+    }
+
+    async fn settled(&self, end: StepEnd, host: &EngineStepHost, loaded: &Loaded, claimed: &Claimed) -> SettledEnd {
+        let end = match end {
+            StepEnd::Finished { output, .. } => match self.keep(output).await {
+                Ok(output) => return SettledEnd::Finished { output, children: host.take_plan().await },
+                Err(failure) => StepEnd::Failed(failure),
+            },
+            StepEnd::Paused { .. } => StepEnd::Failed(StepFailure::fatal("NOT_PAUSED", "the step returned `paused`, and nobody had asked it to pause")),
+            StepEnd::Cancelled if !host.orders.is_cancelled() => StepEnd::Failed(StepFailure::fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it")),
+            end @ (StepEnd::Failed(_) | StepEnd::Cancelled | StepEnd::Released) => end,
+        };
+        match end {
+            StepEnd::Failed(failure) => {
+                let delay = match failure.class {
+                    FailureClass::Fatal => Duration::ZERO,
+                    FailureClass::Retryable => loaded.definition.spec.retry.delay(claimed.attempt, failure.after, rand::random()),
+                };
+                SettledEnd::Failed { failure, delay }
+            }
+            StepEnd::Cancelled => SettledEnd::Cancelled,
+            StepEnd::Finished { .. } | StepEnd::Paused { .. } | StepEnd::Released => SettledEnd::Released,
+        }
+    }
+
+    /// Puts a large output into the artifact store.
+    async fn keep(&self, output: Json) -> Result<Output, StepFailure> {
+        if output.as_str().len() <= INLINE_OUTPUT_BYTES_MAX {
+            return Ok(Output::Inline(output));
+        }
+        match self.stores.blobs.put(output.as_str().as_bytes().to_vec()).await {
+            Ok(digest) => Ok(Output::Ref(format!("{ARTIFACT_URL}{digest}"))),
+            Err(error) => Err(StepFailure::retryable("HOST_TROUBLE", format!("the output could not be stored: {error}"))),
+        }
+    }
+
+    /// Reports are written at a steady pace, however many there are.
+    pub(crate) async fn write_reports(self: Arc<Self>) {
+        let mut pace = tokio::time::interval(self.config.observe_every.max(Duration::from_millis(10)));
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = pace.tick() => {}
+            }
+            let observers = std::mem::take(&mut *self.observers.lock().expect("no code panics while it holds this lock"));
+            for observe in observers.iter().filter_map(|observer| observer.collect()) {
+                self.commits.tell(Command::Observe(observe));
+            }
+        }
+    }
+
+    /// Has a step's reports written at the next pace.
+    pub(crate) fn list_observer(&self, observer: Arc<Observer>) {
+        self.observers.lock().expect("no code panics while it holds this lock").push(observer);
+    }
+}
+
+fn step_of(claimed: &mut Claimed, loaded: &Loaded, carried: Option<Json>, may_split: bool, now: Timestamp) -> Step {
+    let timeout = Duration::from_secs(claimed.timeout_sec.into());
+    Step {
+        task_id: claimed.task_id,
+        trace_id: claimed.trace_id,
+        key: claimed.key.clone(),
+        definition: loaded.definition.clone(),
+        actor_type: claimed.actor_type,
+        leg: claimed.leg,
+        params: std::mem::replace(&mut claimed.params, Json::null()),
+        upstream: std::mem::take(&mut claimed.upstream),
+        summary: claimed.summary,
+        carried,
+        attempt: claimed.attempt,
+        retries_left: (claimed.max_retries + 1).saturating_sub(claimed.attempt),
+        round_index: claimed.round_index,
+        layer: claimed.layer,
+        depth: claimed.depth,
+        may_split,
+        fence: claimed.fence,
+        timeout,
+        deadline: now.plus(timeout),
+    }
+}

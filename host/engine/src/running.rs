@@ -1,0 +1,209 @@
+//! Claims that this host holds: what each is told, and by what it is stopped.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::Notify;
+use tower_domain::id::TaskId;
+use tower_domain::step::{Signal, Stop};
+use tower_store::work::Claimed;
+
+/// What a claim has been told; each level includes the ones before.
+const GO_ON: u8 = 0;
+const CANCEL: u8 = 1;
+const STOP_CANCELLED: u8 = 2;
+const STOP_RELEASED: u8 = 3;
+
+/// One claim's ear. Reading it is one atomic load.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    level: AtomicU8,
+    reason: OnceLock<Arc<str>>,
+    changed: Notify,
+}
+
+impl Orders {
+    fn raise(&self, level: u8) {
+        self.level.fetch_max(level, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// The task is cancelled.
+    pub(crate) fn cancel(&self, reason: &str) {
+        let _ = self.reason.set(reason.into());
+        self.raise(CANCEL);
+    }
+
+    /// It must stop where it is.
+    pub(crate) fn stop_now(&self, stop: Stop) {
+        self.raise(match stop {
+            Stop::Cancelled => STOP_CANCELLED,
+            Stop::Released => STOP_RELEASED,
+        });
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.reason.get().is_some()
+    }
+
+    pub(crate) fn signal(&self) -> Signal {
+        match self.level.load(Ordering::Acquire) {
+            GO_ON => Signal::GoOn,
+            _ => Signal::Cancel(self.reason.get().cloned().unwrap_or_else(|| "the host is shutting down".into())),
+        }
+    }
+
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        match self.level.load(Ordering::Acquire) {
+            STOP_CANCELLED => Some(Stop::Cancelled),
+            STOP_RELEASED => Some(Stop::Released),
+            _ => None,
+        }
+    }
+
+    /// Ends when `read` has an answer.
+    pub(crate) async fn until<T>(&self, read: impl Fn(&Self) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that no change falls between the two.
+            changed.as_mut().enable();
+            if let Some(answer) = read(self) {
+                return answer;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// A claim that waits for a slot, or runs.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) claimed: Claimed,
+    pub(crate) orders: Arc<Orders>,
+}
+
+#[derive(Default)]
+struct Inner {
+    orders: HashMap<TaskId, Arc<Orders>>,
+    ahead: VecDeque<Held>,
+    running: u32,
+    taking: bool,
+}
+
+/// All claims of this host. Short critical sections; never held over an await.
+pub(crate) struct Claims {
+    inner: Mutex<Inner>,
+    slots: u32,
+    ahead_max: u32,
+    idle: Notify,
+}
+
+impl Claims {
+    pub(crate) fn new(slots: u32, ahead_max: u32) -> Self {
+        Self { inner: Mutex::new(Inner { taking: true, ..Inner::default() }), slots, ahead_max, idle: Notify::new() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// How many more may be claimed.
+    pub(crate) fn room(&self) -> u32 {
+        let inner = self.lock();
+        if !inner.taking {
+            return 0;
+        }
+        let held = inner.running + u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX);
+        (self.slots + self.ahead_max).saturating_sub(held)
+    }
+
+    /// Takes new claims in; answers those that can begin now.
+    pub(crate) fn take(&self, claimed: Vec<Claimed>) -> Vec<Held> {
+        let mut inner = self.lock();
+        for claimed in claimed {
+            let orders = Arc::new(Orders::default());
+            inner.orders.insert(claimed.task_id, orders.clone());
+            inner.ahead.push_back(Held { claimed, orders });
+        }
+        let mut begin = Vec::new();
+        while inner.running < self.slots
+            && let Some(held) = inner.ahead.pop_front()
+        {
+            inner.running += 1;
+            begin.push(held);
+        }
+        begin
+    }
+
+    /// A step has ended: its slot goes to the next claim, if one waits.
+    pub(crate) fn next(&self, ended: TaskId) -> Option<Held> {
+        let mut inner = self.lock();
+        inner.orders.remove(&ended);
+        match inner.ahead.pop_front() {
+            Some(held) => Some(held),
+            None => {
+                inner.running -= 1;
+                if inner.running == 0 {
+                    self.idle.notify_waiters();
+                }
+                None
+            }
+        }
+    }
+
+    /// Tells claims of their cancel. Answers those that had not begun: they end at once.
+    pub(crate) fn cancel(&self, tasks: &[(TaskId, String)]) -> (Vec<Held>, Vec<Arc<Orders>>) {
+        let mut inner = self.lock();
+        let mut told = Vec::new();
+        for (id, reason) in tasks {
+            if let Some(orders) = inner.orders.get(id) {
+                orders.cancel(reason);
+                told.push(orders.clone());
+            }
+        }
+        let (cancelled, ahead): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut inner.ahead).into_iter().partition(|held| held.orders.is_cancelled());
+        inner.ahead = ahead;
+        for held in &cancelled {
+            inner.orders.remove(&held.claimed.task_id);
+        }
+        (cancelled.into(), told)
+    }
+
+    /// Takes nothing any more. Answers the claims that had not begun: they are given back.
+    pub(crate) fn close(&self) -> Vec<Held> {
+        let mut inner = self.lock();
+        inner.taking = false;
+        let ahead: Vec<Held> = std::mem::take(&mut inner.ahead).into();
+        for held in &ahead {
+            inner.orders.remove(&held.claimed.task_id);
+        }
+        ahead
+    }
+
+    /// Stops every running step where it is.
+    pub(crate) fn stop_all(&self, stop: Stop) {
+        for orders in self.lock().orders.values() {
+            orders.stop_now(stop);
+        }
+    }
+
+    /// Ends when nothing runs.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if self.lock().running == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(crate) fn load(&self) -> crate::orders::Load {
+        let inner = self.lock();
+        crate::orders::Load { running: inner.running, slots: self.slots, claimed_ahead: u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX), accepting: inner.taking }
+    }
+}

@@ -1,0 +1,177 @@
+//! The four powers of a step, for every executor in one place.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tower_domain::clock::Timestamp;
+use tower_domain::id::TaskId;
+use tower_domain::json::Json;
+use tower_domain::name::Name;
+use tower_domain::split::{ChildRequest, PlannedChild, SplitRefused, Splitter, Staging};
+use tower_domain::step::{HostTrouble, LOG_LINE_BYTES_MAX, LogLine, RESULT_PAGE_MAX, ResultPage, Signal, StepHost, Stop};
+use tower_domain::task::{Leg, clean};
+use tower_store::work::Observe;
+
+use crate::catalog::{Fetched, Loaded};
+use crate::engine::Inner;
+use crate::running::Orders;
+
+/// Longest progress message that is kept, in bytes.
+const PROGRESS_BYTES_MAX: usize = 1_000;
+/// Largest piece of output that is shown before the end, in bytes.
+const PARTIAL_BYTES_MAX: usize = LOG_LINE_BYTES_MAX;
+
+/// What a step has reported and nobody has written yet.
+#[derive(Default)]
+struct Reported {
+    progress: Option<(u8, String)>,
+    logs: Vec<(Timestamp, LogLine)>,
+    partials: Vec<(Timestamp, Json)>,
+    /// Bytes of log and partial output that may still be kept of this attempt.
+    room: u64,
+    /// Whether the mark for a cut log stands already.
+    cut: bool,
+}
+
+/// The reports of one step, gathered until somebody writes them.
+pub(crate) struct Observer {
+    task_id: TaskId,
+    fence: u64,
+    reported: Mutex<Reported>,
+    listed: AtomicBool,
+}
+
+impl Observer {
+    pub(crate) fn new(task_id: TaskId, fence: u64, log_bytes: u64) -> Self {
+        Self { task_id, fence, reported: Mutex::new(Reported { room: log_bytes, ..Reported::default() }), listed: AtomicBool::new(false) }
+    }
+
+    /// What was reported since the last time, as a command; none: nothing.
+    pub(crate) fn collect(&self) -> Option<Observe> {
+        self.listed.store(false, Ordering::Release);
+        let mut reported = self.reported.lock().expect("no code panics while it holds this lock");
+        let (progress, logs, partials) = (reported.progress.take(), std::mem::take(&mut reported.logs), std::mem::take(&mut reported.partials));
+        if progress.is_none() && logs.is_empty() && partials.is_empty() {
+            return None;
+        }
+        Some(Observe { task_id: self.task_id, fence: self.fence, progress, logs, partials })
+    }
+}
+
+/// One step's host.
+pub(crate) struct EngineStepHost {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) task_id: TaskId,
+    pub(crate) leg: Leg,
+    pub(crate) splitter: Splitter,
+    pub(crate) has_children: bool,
+    pub(crate) trace_created_at: Timestamp,
+    pub(crate) staging: tokio::sync::Mutex<Option<Staging>>,
+}
+
+impl EngineStepHost {
+    /// The children that the step staged.
+    pub(crate) async fn take_plan(&self) -> Vec<PlannedChild> {
+        self.staging.lock().await.take().map(Staging::into_plan).unwrap_or_default()
+    }
+
+    fn report(&self, add: impl FnOnce(&mut Reported, Timestamp)) {
+        let now = self.inner.clock.now();
+        add(&mut self.observer.reported.lock().expect("no code panics while it holds this lock"), now);
+        if !self.observer.listed.swap(true, Ordering::AcqRel) {
+            self.inner.list_observer(self.observer.clone());
+        }
+    }
+
+    async fn definitions(&self, requests: &[ChildRequest]) -> Result<Fetched, HostTrouble> {
+        let names: HashSet<Name> = requests.iter().filter_map(|request| Name::new(&request.definition).ok()).collect();
+        let mut found: HashMap<Name, Arc<Loaded>> = HashMap::with_capacity(names.len());
+        for name in names {
+            if let Some(loaded) = self.inner.catalog.as_of(&name, self.trace_created_at).await.map_err(trouble)? {
+                found.insert(name, loaded);
+            }
+        }
+        Ok(Fetched(found))
+    }
+}
+
+fn trouble(error: tower_store::StoreError) -> HostTrouble {
+    HostTrouble(error.to_string())
+}
+
+#[async_trait]
+impl StepHost for EngineStepHost {
+    async fn split(&self, children: Vec<ChildRequest>) -> Result<Result<Vec<TaskId>, SplitRefused>, HostTrouble> {
+        let definitions = self.definitions(&children).await?;
+        let mut slot = self.staging.lock().await;
+        if slot.is_none() {
+            let existing = if self.has_children { self.inner.stores.read.existing_children(self.task_id).await.map_err(trouble)? } else { Vec::new() };
+            *slot = Some(Staging::beside(existing));
+        }
+        let staging = slot.get_or_insert_with(Staging::default);
+        Ok(staging.split(&self.splitter, &children, &definitions, self.inner.ids.as_ref()))
+    }
+
+    fn progress(&self, percent: u8, message: &str) {
+        let message = clean(message, PROGRESS_BYTES_MAX);
+        self.report(|reported, _| reported.progress = Some((percent.min(100), message)));
+    }
+
+    fn log(&self, line: LogLine) {
+        self.report(|reported, now| {
+            if reported.cut {
+                return;
+            }
+            let line = LogLine { message: clean(&line.message, LOG_LINE_BYTES_MAX), ..line };
+            let bytes = (line.message.len() + line.fields.as_ref().map_or(0, |fields| fields.as_str().len())) as u64;
+            if bytes > reported.room {
+                reported.cut = true;
+                reported.logs.push((now, LogLine { message: "the log of this attempt is cut here: it is over resource_profile.log_bytes".to_owned(), fields: None, ..line }));
+                return;
+            }
+            reported.room -= bytes;
+            reported.logs.push((now, line));
+        });
+    }
+
+    fn partial_output(&self, value: Json) {
+        self.report(|reported, now| {
+            let bytes = value.as_str().len() as u64;
+            if bytes <= PARTIAL_BYTES_MAX as u64 && bytes <= reported.room {
+                reported.room -= bytes;
+                reported.partials.push((now, value));
+            }
+        });
+    }
+
+    fn signal(&self) -> Signal {
+        self.orders.signal()
+    }
+
+    async fn signalled(&self) {
+        self.orders.until(|orders| (orders.signal() != Signal::GoOn).then_some(())).await;
+    }
+
+    fn stop(&self) -> Option<Stop> {
+        self.orders.stop()
+    }
+
+    async fn stopped(&self) -> Stop {
+        self.orders.until(Orders::stop).await
+    }
+
+    async fn results(&self, after: Option<TaskId>, limit: u32) -> Result<ResultPage, HostTrouble> {
+        let limit = limit.clamp(1, RESULT_PAGE_MAX);
+        let read = &self.inner.stores.read;
+        match self.leg {
+            Leg::Aggregate => read.child_results(self.task_id, after, limit).await,
+            Leg::Run if self.splitter.actor_type.is_aggregator() => read.dependency_results(self.task_id, after, limit).await,
+            Leg::Run => Ok(ResultPage::default()),
+        }
+        .map_err(trouble)
+    }
+}

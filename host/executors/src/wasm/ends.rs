@@ -1,0 +1,161 @@
+//! How a component's run ended → how the step ended. Every code that a run can end with stands here.
+
+use tower_domain::definition::bounds::JSON_BYTES_MAX;
+use tower_domain::json::{BadJson, Json};
+use tower_domain::step::{FailureClass, HostTrouble, Signal, Step, StepEnd, StepFailure, Stop};
+use tower_domain::task::TaskError;
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::bindings::types::{Outcome, StepError};
+use super::convert;
+use super::guest_state::{Cut, GuestState};
+use super::host_functions::{GUEST_QUOTA, Refused};
+use super::stdio::Stdio;
+
+/// How far a run had come when it broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Making the instance, which runs the start functions of its modules.
+    Begin,
+    /// Calling its export.
+    Call,
+}
+
+/// A run that did not return.
+pub(super) struct Broken {
+    pub(super) stage: Stage,
+    pub(super) error: wasmtime::Error,
+}
+
+pub(super) type Answer = Result<Outcome, StepError>;
+
+/// The guest returned: what it said is checked, then believed.
+pub(super) fn answered(answer: Answer, state: &GuestState) -> StepEnd {
+    match answer {
+        Ok(Outcome::Done(text)) => finished(&text, false),
+        Ok(Outcome::Last(text)) => finished(&text, true),
+        Ok(Outcome::Paused(text)) => paused(&text, state),
+        Err(StepError::Retryable(retry)) => StepEnd::Failed(StepFailure {
+            class: FailureClass::Retryable,
+            error: TaskError::new(&retry.fault.code, &retry.fault.message),
+            after: convert::after(retry.after_ms),
+        }),
+        Err(StepError::Fatal(fault)) => fatal(&fault.code, fault.message),
+        Err(StepError::Cancelled) => {
+            if state.told.cancel || matches!(state.host.signal(), Signal::Cancel(_)) {
+                StepEnd::Cancelled
+            } else {
+                fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it; to give up, return a fatal error")
+            }
+        }
+    }
+}
+
+fn finished(text: &str, last: bool) -> StepEnd {
+    match output(text) {
+        Ok(output) => StepEnd::Finished { output, last },
+        Err(end) => end,
+    }
+}
+
+fn paused(text: &str, state: &GuestState) -> StepEnd {
+    if !state.told.pause && state.host.signal() != Signal::Pause {
+        return fatal("NOT_PAUSED", "the step returned `paused`, and nobody had paused it; to try again later, return a retryable error");
+    }
+    match output(text) {
+        Ok(carried) => StepEnd::Paused { carried },
+        Err(end) => end,
+    }
+}
+
+/// What a step leaves, checked and within the bound for outputs.
+pub(super) fn output(text: &str) -> Result<Json, StepEnd> {
+    Json::parse(text, JSON_BYTES_MAX).map_err(|error| match error {
+        BadJson::TooLong { bytes, .. } => too_large(&format!("{bytes} bytes")),
+        BadJson::Invalid(why) => bad_result(&format!("what the step returned is not JSON as the contract has it: {why}")),
+    })
+}
+
+/// The guest was stopped from outside.
+pub(super) fn cut(cut: Cut, step: &Step) -> StepEnd {
+    let profile = &step.definition.spec.resource_profile;
+    match cut {
+        Cut::TimedOut => retryable("GUEST_TIMEOUT", format!("stopped after {:?}, its timeout; raise timeout_sec, or do less in one step", step.timeout)),
+        Cut::CpuSpent => fatal("GUEST_CPU_LIMIT", format!("stopped after {} ms on the processor; raise resource_profile.cpu_ms, or do less in one step", profile.cpu_ms)),
+        Cut::Stopped(Stop::Cancelled) => StepEnd::Cancelled,
+        Cut::Stopped(Stop::Released) => StepEnd::Released,
+    }
+}
+
+/// The guest broke off.
+pub(super) fn broke(broken: &Broken, state: &GuestState, stdio: &Stdio, step: &Step) -> StepEnd {
+    let Broken { stage, error } = broken;
+    if let Some(reason) = state.cut {
+        return cut(reason, step);
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return fatal(refused.code, &refused.message);
+    }
+    if let Some(trouble) = error.downcast_ref::<HostTrouble>() {
+        return host_trouble(trouble);
+    }
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        // Slots are counted before a run begins, so that this does not happen; should it, it is not the task's fault.
+        tracing::error!(%error, "the sandbox has no slot left, against its own count");
+        return StepEnd::Released;
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        return retryable("GUEST_NO_RESULT", with_stderr(&format!("the program exited with {code} instead of returning a result"), stdio));
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return fatal(GUEST_QUOTA, "more than 1000 streams, files and other handles open at once");
+    }
+    // Wasmtime notes the guest's frames on whatever goes wrong while the guest runs. Without them, it was what the guest returned.
+    let in_guest = error.downcast_ref::<WasmBacktrace>().is_some();
+    let text = error.root_cause().to_string();
+    // Wasmtime keeps this error's type to itself.
+    if text.contains("fuel allocated for hostcalls") {
+        return if in_guest { fatal(GUEST_QUOTA, "one call handed the host too much at once; split in several calls") } else { too_large("many times the bound") };
+    }
+    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        return fatal("GUEST_STACK_OVERFLOW", with_stderr("the stack is exhausted (512 KiB): the code recurses too deeply", stdio));
+    }
+    if state.memory.was_hit() {
+        let max = state.memory.bytes_max();
+        let text = format!("all memories and tables of the step together would be more than {max} bytes; raise resource_profile.memory_bytes, or hold less ({text})");
+        return fatal("GUEST_MEMORY_LIMIT", with_stderr(&text, stdio));
+    }
+    match stage {
+        Stage::Call if !in_guest => bad_result(&format!("what the step returned cannot be read: {text}")),
+        Stage::Begin if !in_guest => fatal("MODULE_INVALID", format!("the component cannot be started: {text}")),
+        Stage::Begin | Stage::Call => retryable("GUEST_TRAP", with_stderr(&text, stdio)),
+    }
+}
+
+/// The host could not answer: the step's retry is spent, the task is not lost.
+pub(super) fn host_trouble(trouble: &HostTrouble) -> StepEnd {
+    retryable("HOST_TROUBLE", trouble.to_string())
+}
+
+pub(super) fn fatal(code: &str, message: impl AsRef<str>) -> StepEnd {
+    StepEnd::Failed(StepFailure::fatal(code, message))
+}
+
+pub(super) fn retryable(code: &str, message: impl AsRef<str>) -> StepEnd {
+    StepEnd::Failed(StepFailure::retryable(code, message))
+}
+
+fn bad_result(message: &str) -> StepEnd {
+    fatal("GUEST_BAD_RESULT", message)
+}
+
+pub(super) fn too_large(how_large: &str) -> StepEnd {
+    fatal("GUEST_RESULT_TOO_LARGE", format!("the result is too large: {how_large}, and {JSON_BYTES_MAX} bytes is the most"))
+}
+
+fn with_stderr(message: &str, stdio: &Stdio) -> String {
+    let last = stdio.last_of_stderr();
+    if last.is_empty() { message.to_owned() } else { format!("{message}\n{last}") }
+}

@@ -1,0 +1,115 @@
+//! What the host keeps for one running component: the data of its store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tower_domain::clock::Clock;
+use tower_domain::step::{Signal, StepHost, Stop};
+use wasmtime::component::ResourceTable;
+use wasmtime::{StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+
+use super::limits::{CpuMeter, MemoryLimit};
+use super::stdio::Stdio;
+
+/// Handles of WASI that a component may hold at once: streams, files, things to wait for.
+const HANDLES_MAX: usize = 1_000;
+/// Random bytes of one call.
+const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+/// Where a granted workspace is seen.
+const WORKSPACE_PATH: &str = "/workspace";
+
+/// Why a component was stopped where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    TimedOut,
+    CpuSpent,
+    Stopped(Stop),
+}
+
+/// When a component is to be stopped.
+pub(crate) struct Watch {
+    pub(crate) deadline: Instant,
+    pub(crate) cpu_max: Duration,
+    pub(crate) meter: Arc<CpuMeter>,
+}
+
+/// Which orders the component has been told: it may act on one even if it was taken back since.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) pause: bool,
+    pub(crate) cancel: bool,
+}
+
+pub(crate) struct GuestState {
+    wasi: WasiCtx,
+    handles: ResourceTable,
+    pub(crate) host: Arc<dyn StepHost>,
+    pub(crate) memory: MemoryLimit,
+    pub(crate) told: Told,
+    pub(crate) cut: Option<Cut>,
+    watch: Watch,
+}
+
+impl GuestState {
+    /// Nothing of the host's surroundings goes in but clock, random numbers and, if granted, one folder to read.
+    pub(crate) fn new(host: Arc<dyn StepHost>, stdio: &Stdio, clock: Arc<dyn Clock>, workspace: Option<&Path>, memory: MemoryLimit, watch: Watch) -> wasmtime::Result<Self> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(stdio.stdout()).stderr(stdio.stderr()).max_random_size(RANDOM_BYTES_MAX).wall_clock(GuestClock(clock));
+        if let Some(folder) = workspace {
+            wasi.preopened_dir(folder, WORKSPACE_PATH, FsPerms::ReadOnly)?;
+        }
+        let mut handles = ResourceTable::new();
+        handles.set_max_capacity(HANDLES_MAX);
+        Ok(Self { wasi: wasi.build(), handles, host, memory, told: Told::default(), cut: None, watch })
+    }
+
+    /// What the outside wants, noted as told.
+    pub(crate) fn hear(&mut self) -> Signal {
+        let signal = self.host.signal();
+        match signal {
+            Signal::GoOn => {}
+            Signal::Pause => self.told.pause = true,
+            Signal::Cancel(_) => self.told.cancel = true,
+        }
+        signal
+    }
+
+    /// Called at every tick while the component computes: stops it, or lets others have the thread.
+    pub(crate) fn tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
+        let state = store.data_mut();
+        state.cut = if let Some(stop) = state.host.stop() {
+            Some(Cut::Stopped(stop))
+        } else if Instant::now() >= state.watch.deadline {
+            Some(Cut::TimedOut)
+        } else if state.watch.meter.spent_in_poll() >= state.watch.cpu_max {
+            Some(Cut::CpuSpent)
+        } else {
+            None
+        };
+        Ok(match state.cut {
+            Some(_) => UpdateDeadline::Interrupt,
+            None => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+        })
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.handles }
+    }
+}
+
+/// The host's clock, as components see it.
+struct GuestClock(Arc<dyn Clock>);
+
+impl HostWallClock for GuestClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_micros(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.now().as_micros()).unwrap_or(0))
+    }
+}

@@ -316,3 +316,6 @@ fn find_cycle<'a>(fresh: &'a [PlannedChild], index: &HashMap<Key, usize>) -> Opt
     }
     open.iter().position(|count| *count > 0).map(|at| &fresh[at].key)
 }
+
+#[cfg(test)]
+mod tests;

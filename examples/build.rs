@@ -30,10 +30,7 @@ const EXAMPLES: &[Example] = &[
             Guest { package: "summary", folder: "summary" },
         ],
     },
-    Example {
-        name: "probe",
-        guests: &[Guest { package: "probe", folder: "." }, Guest { package: "probe-files", folder: "files" }],
-    },
+    Example { name: "probe", guests: &[Guest { package: "probe", folder: "." }] },
 ];
 
 /// Settings of the outer cargo that the inner one needs as well: where it keeps things, how it reaches the registry, and the

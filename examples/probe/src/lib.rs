@@ -2,8 +2,10 @@
 //!
 //! - [`params`]: the behaviours and what they take; the README lists them;
 //! - [`splitting`]: children, chains, trees; [`fold`]: what the aggregate does with their results;
-//! - [`waiting`]: time, cancel, pause; [`limits`]: everything that a sandbox must survive; [`sandbox`]: what can be seen from inside.
+//! - [`waiting`]: time, cancel, pause; [`limits`]: everything that a sandbox must survive; [`sandbox`] and [`files`]: what can be
+//!   seen from inside.
 
+mod files;
 mod fold;
 mod limits;
 mod params;
@@ -50,6 +52,10 @@ fn run(task: Task<Params>) -> Result<Outcome<Value>> {
         Behaviour::Random {} => sandbox::random(),
         Behaviour::Clock {} => sandbox::clock(),
         Behaviour::Print { stdout, stderr } => sandbox::print(stdout, stderr)?,
+        Behaviour::Read { path } => files::tried(files::read(path)),
+        Behaviour::List { path } => files::tried(files::list(path)),
+        Behaviour::Write { path, text } => files::tried(files::write(path, text)),
+        Behaviour::Remove { path } => files::tried(files::remove(path)),
         Behaviour::Stdin {} => sandbox::stdin()?,
     };
     Ok(Outcome::done(output))

@@ -148,6 +148,18 @@ pub(crate) enum Behaviour {
         #[serde(default)]
         stderr: String,
     },
+    /// Reads a file. What does not work with files is an output, not an error.
+    Read { path: String },
+    /// Lists a folder.
+    List { path: String },
+    /// Writes a file.
+    Write {
+        path: String,
+        #[serde(default)]
+        text: String,
+    },
+    /// Removes a file.
+    Remove { path: String },
     /// Reads standard input to its end.
     Stdin {},
 }

@@ -1,1 +1,199 @@
-//! (being written)
+//! The embedded back end: one file, or nothing but memory.
+//!
+//! In reading order:
+//!
+//! - this file: opening, and who may use a connection when
+//! - `open`: what makes a file unusable, said clearly
+//! - `words`, `rows`, `values`: between columns and the domain
+//! - `work`: a batch as a transaction; `tx` with `tx_read`, `tx_write`, `tx_queue`: its statements
+//! - `read`, `results`, `lists`: what readers ask
+//! - `definitions`, `modules`: what people put in
+//! - `check`: the queries behind [`crate::invariants`]
+//!
+//! SQLite has one writer, so there is one connection that writes, behind a lock. Readers have connections of their own and see the
+//! last commit; in memory everything shares the one connection there is.
+
+mod check;
+mod definitions;
+mod lists;
+mod modules;
+mod open;
+#[cfg(test)]
+mod plans;
+mod read;
+mod results;
+mod rows;
+mod tx;
+mod tx_queue;
+mod tx_read;
+mod tx_write;
+mod values;
+mod words;
+mod work;
+
+use std::fs::File;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+pub use open::open;
+
+use crate::blobs::BlobStore;
+use crate::{StoreError, Stores};
+
+/// Declares the statements of a file, and lists them for the test that looks at their plans.
+macro_rules! statements {
+    ($($(#[$meta:meta])* $name:ident = $sql:expr;)+) => {
+        $($(#[$meta])* const $name: &str = $sql;)+
+        #[cfg(test)]
+        pub(super) const STATEMENTS: &[(&str, &str)] = &[$((stringify!($name), $name)),+];
+    };
+}
+use statements;
+
+/// Where the database is, and how it is used.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// Where.
+    pub place: Place,
+    /// Connections for readers, at least one. Each may hold a page cache of 8 MiB. Memory has none of its own.
+    pub readers: u32,
+}
+
+/// Where a database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: it is gone when the process ends, or the last handle on it.
+    Memory,
+    /// In this file, which is made if it is not there, with two more beside it (`-wal`, `-shm`) and a lock (`.lock`).
+    File(PathBuf),
+}
+
+impl SqliteOptions {
+    /// In memory.
+    pub fn memory() -> Self {
+        Self { place: Place::Memory, readers: 1 }
+    }
+
+    /// In a file, with four readers.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self { place: Place::File(path.into()), readers: 4 }
+    }
+}
+
+/// An open database. Cheap to clone; implements the traits of [`Stores`] but for bytes.
+#[derive(Clone)]
+pub struct SqliteStore {
+    writer: Arc<Mutex<Writer>>,
+    /// None: readers share the writer's connection.
+    readers: Option<SqlitePool>,
+    /// Held for as long as the database is open.
+    _lock: Option<Arc<File>>,
+}
+
+impl SqliteStore {
+    /// As a host is handed it, with bytes kept in `blobs`.
+    pub fn stores(&self, blobs: Arc<dyn BlobStore>) -> Stores {
+        let this = Arc::new(self.clone());
+        Stores { work: this.clone(), read: this.clone(), definitions: this.clone(), modules: this, blobs }
+    }
+
+    /// Ends the readers and moves what is in the write-ahead log into the file. Without it nothing is lost either.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        if let Some(readers) = &self.readers {
+            readers.close().await;
+            let mut writer = self.write().await;
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.conn).await?;
+        }
+        Ok(())
+    }
+
+    /// The writer, with no transaction open.
+    async fn write(&self) -> OwnedMutexGuard<Writer> {
+        let mut writer = self.writer.clone().lock_owned().await;
+        writer.settle().await;
+        writer
+    }
+
+    /// A connection to read from.
+    async fn reader(&self) -> Result<ReadConnection, StoreError> {
+        match &self.readers {
+            Some(pool) => Ok(ReadConnection::Own(pool.acquire().await?)),
+            None => Ok(ReadConnection::Shared(self.write().await)),
+        }
+    }
+}
+
+/// The connection that writes.
+struct Writer {
+    conn: SqliteConnection,
+    /// A transaction was begun and its end was not seen: whoever began it failed, or was dropped in the middle.
+    open: bool,
+    /// Virtual time of fair shares: the rank of the latest claim.
+    virtual_time: u64,
+}
+
+// sqlx's own `Transaction` is not used: when SQLite itself rolls a transaction back (full disk, I/O error), the `ROLLBACK` that
+// follows fails, sqlx goes on counting the transaction as open, and refuses every later `BEGIN IMMEDIATE` of the connection.
+impl Writer {
+    /// Takes the write lock of the database.
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        self.settle().await;
+        self.open = true;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.conn).await?;
+        Ok(())
+    }
+
+    /// Makes everything since [`Self::begin`] durable.
+    async fn commit(&mut self) -> Result<(), StoreError> {
+        match sqlx::query("COMMIT").execute(&mut self.conn).await {
+            Ok(_) => {
+                self.open = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.settle().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Undoes a transaction whose end was not seen.
+    async fn settle(&mut self) {
+        if self.open {
+            // It fails when there is none any more, and then there is nothing to undo.
+            let undone = sqlx::query("ROLLBACK").execute(&mut self.conn).await;
+            tracing::debug!(undone = undone.is_ok(), "transaction rolled back");
+            self.open = false;
+        }
+    }
+}
+
+/// A connection to read from, for the time of one question.
+enum ReadConnection {
+    Own(PoolConnection<sqlx::Sqlite>),
+    Shared(OwnedMutexGuard<Writer>),
+}
+
+impl Deref for ReadConnection {
+    type Target = SqliteConnection;
+    fn deref(&self) -> &SqliteConnection {
+        match self {
+            Self::Own(conn) => conn,
+            Self::Shared(writer) => &writer.conn,
+        }
+    }
+}
+
+impl DerefMut for ReadConnection {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Own(conn) => conn,
+            Self::Shared(writer) => &mut writer.conn,
+        }
+    }
+}

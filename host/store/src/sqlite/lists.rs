@@ -1,0 +1,154 @@
+//! Lists by cursor.
+//!
+//! A list with a set of states is merged from one range of an index for each state: the inner `SELECT` of an arm stops at the page's
+//! length, so that a page costs as much as it holds, times the number of arms. `json_group_array` and `json_each` stand for the
+//! lateral join that SQLite does not have.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{SqliteConnection, query_with};
+use tower_domain::clock::Timestamp;
+use tower_domain::id::{TaskId, TraceId};
+use tower_domain::task::{ActorType, Status, Task};
+use tower_domain::trace::Trace;
+
+use super::read::{self, task_columns, task_joins, trace_columns};
+use super::rows::{Id, Params, number_array};
+use super::statements;
+use super::words::{State, Word};
+use crate::StoreError;
+use crate::read::{PAGE_MAX, Page, PageRequest, TaskFilter, TraceFilter};
+
+/// A statement over traces, with what chooses the index put in.
+///
+/// Parameters: 1 statuses, 2 ids below, 3 ids from, 4 limit, 5 definition or NULL, 6 user or NULL, 7 made from or NULL, 8 made before or
+/// NULL.
+macro_rules! traces_by {
+    ($($term:literal),*) => {
+        concat!(
+            "SELECT ", trace_columns!(), " FROM ( \
+                 SELECT unhex(j.value) AS id FROM json_each(?1) AS s CROSS JOIN json_each((SELECT json_group_array(hex(p.trace_id)) FROM ( \
+                     SELECT c.trace_id FROM traces AS c \
+                     WHERE c.status = s.value AND c.trace_id < ?2 AND c.trace_id >= ?3", $($term,)*
+                     " AND (?7 IS NULL OR c.created_at >= ?7) AND (?8 IS NULL OR c.created_at < ?8) \
+                     ORDER BY c.trace_id DESC LIMIT ?4) AS p)) AS j \
+                 ORDER BY j.value DESC LIMIT ?4) AS page \
+             CROSS JOIN traces AS t ON t.trace_id = page.id CROSS JOIN tasks AS r ON r.id = t.root_task_id"
+        )
+    };
+}
+
+statements! {
+    TRACES_BY_STATUS = traces_by!();
+    TRACES_BY_DEFINITION = traces_by!(" AND c.definition_id = ?5 AND (?6 IS NULL OR c.user_id = ?6)");
+    TRACES_BY_USER = traces_by!(" AND c.user_id = ?6");
+    // Parameters: 1 trace, 2 states as bits, 3 layer or NULL, 4 parts as bits, 5 ids above, 6 limit. The arms are the pairs of state and
+    // layer that there are, found by one look into the index each.
+    TASKS_BY_STATE = concat!(
+        "WITH RECURSIVE arms (state, layer) AS ( \
+             SELECT * FROM (SELECT state, layer FROM tasks WHERE trace_id = ?1 ORDER BY state, layer LIMIT 1) \
+             UNION ALL \
+             SELECT n.state, n.layer FROM arms CROSS JOIN tasks AS n ON n.id = ( \
+                 SELECT b.id FROM tasks AS b WHERE b.trace_id = ?1 AND (b.state, b.layer) > (arms.state, arms.layer) \
+                 ORDER BY b.state, b.layer, b.id LIMIT 1)) \
+         SELECT ", task_columns!(), " FROM ( \
+             SELECT unhex(j.value) AS id FROM arms CROSS JOIN json_each((SELECT json_group_array(hex(p.id)) FROM ( \
+                 SELECT c.id FROM tasks AS c \
+                 WHERE c.trace_id = ?1 AND c.state = arms.state AND c.layer = arms.layer AND c.id > ?5 AND (?4 = 15 OR (?4 >> c.actor_type) & 1) \
+                 ORDER BY c.id LIMIT ?6) AS p)) AS j \
+             WHERE (?2 >> arms.state) & 1 AND (?3 IS NULL OR arms.layer = ?3) \
+             ORDER BY j.value LIMIT ?6) AS page \
+         CROSS JOIN tasks AS t ON t.id = page.id", task_joins!()
+    );
+    // The same, with 7 the parent.
+    TASKS_BY_PARENT = concat!(
+        "SELECT ", task_columns!(), " FROM tasks AS t", task_joins!(),
+        "WHERE t.parent_id = ?7 AND t.id > ?5 AND t.trace_id = ?1 AND (?2 >> t.state) & 1 AND (?3 IS NULL OR t.layer = ?3) \
+         AND (?4 >> t.actor_type) & 1 ORDER BY t.id LIMIT ?6"
+    );
+    // Parameters: 1 ids below, 2 whether only open ones, 3 limit. 11 is FAILED, DEAD_LETTER.
+    DEAD_LETTERS = concat!(
+        "SELECT ", task_columns!(), " FROM tasks AS t", task_joins!(),
+        "WHERE t.state = 11 AND t.id < ?1 AND (NOT ?2 OR NOT EXISTS (SELECT 1 FROM traces AS n WHERE n.rerun_of = t.trace_id)) \
+         ORDER BY t.id DESC LIMIT ?3"
+    );
+}
+
+/// Above every id: one byte longer than any.
+const ABOVE_ALL: [u8; 17] = [0xFF; 17];
+
+/// How far an id's time and the time that its row was made may lie apart, in milliseconds: a day. Ids are made by the caller, just before.
+const ID_SLACK_MS: i64 = 86_400_000;
+
+/// Traces, newest first.
+pub(super) async fn traces(conn: &mut SqliteConnection, filter: &TraceFilter, page: &PageRequest<TraceId>) -> Result<Page<Trace, TraceId>, StoreError> {
+    let statuses = if filter.status.is_empty() { Status::ALL } else { &filter.status };
+    let mut statuses: Vec<i64> = statuses.iter().map(|status| status.code()).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    let limit = page.limit.clamp(1, PAGE_MAX);
+    let mut below = page.after.map_or(ABOVE_ALL.to_vec(), |id| id.bytes().to_vec());
+    if let Some(until) = filter.until {
+        below = below.min(id_bound(until, ID_SLACK_MS));
+    }
+    let from = filter.since.map_or(Vec::new(), |since| id_bound(since, -ID_SLACK_MS));
+    let mut params = Params::new();
+    params.text(number_array(statuses)).bytes(&below).bytes(&from).int(limit + 1);
+    params.opt_text(filter.definition_id.as_ref().map(|id| id.as_str())).opt_text(filter.user_id.as_deref());
+    params.opt_at(filter.since).opt_at(filter.until);
+    let statement = match (&filter.definition_id, &filter.user_id) {
+        (Some(_), _) => TRACES_BY_DEFINITION,
+        (None, Some(_)) => TRACES_BY_USER,
+        (None, None) => TRACES_BY_STATUS,
+    };
+    let rows = query_with(statement, params.into_list()).fetch_all(conn).await?;
+    let mut traces: Vec<Trace> = rows.iter().map(read::trace).collect::<Result<_, _>>()?;
+    traces.sort_unstable_by_key(|trace| std::cmp::Reverse(trace.trace_id));
+    Ok(cut(traces, limit, |trace| trace.trace_id))
+}
+
+/// The first bytes of ids that are made so long after an instant.
+fn id_bound(at: Timestamp, slack_ms: i64) -> Vec<u8> {
+    let millis = at.as_millis().saturating_add(slack_ms).clamp(0, (1 << 48) - 1);
+    millis.to_be_bytes()[2..].to_vec()
+}
+
+/// Tasks of a trace, oldest first.
+pub(super) async fn tasks(conn: &mut SqliteConnection, trace: TraceId, filter: &TaskFilter, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
+    let limit = page.limit.clamp(1, PAGE_MAX);
+    let wanted = |state: &State| {
+        (filter.status.is_empty() || filter.status.contains(&state.status)) && (filter.phase.is_empty() || filter.phase.contains(&state.phase))
+    };
+    let states = State::all().filter(wanted).fold(0, |bits, state| bits | 1i64 << state.code());
+    let parts = ActorType::ALL.iter().filter(|part| filter.actor_type.is_none_or(|wanted| wanted == **part)).fold(0, |bits, part| bits | 1i64 << part.code());
+    let mut params = Params::new();
+    params.id(trace).int(states).opt_int(filter.layer).int(parts).bytes(page.after.map(Id::bytes).as_ref().map_or(&[], |id| id)).int(limit + 1);
+    let statement = match filter.parent_id {
+        Some(parent) => {
+            params.id(parent);
+            TASKS_BY_PARENT
+        }
+        None => TASKS_BY_STATE,
+    };
+    let rows = query_with(statement, params.into_list()).fetch_all(&mut *conn).await?;
+    let mut tasks = read::tasks(conn, &rows).await?;
+    tasks.sort_unstable_by_key(|task| task.id);
+    Ok(cut(tasks, limit, |task| task.id))
+}
+
+/// Dead letters, newest first.
+pub(super) async fn dead_letters(conn: &mut SqliteConnection, open: bool, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
+    let limit = page.limit.clamp(1, PAGE_MAX);
+    let mut params = Params::new();
+    params.bytes(page.after.map(Id::bytes).as_ref().map_or(&ABOVE_ALL, |id| id)).int(open).int(limit + 1);
+    let rows: Vec<SqliteRow> = query_with(DEAD_LETTERS, params.into_list()).fetch_all(&mut *conn).await?;
+    let tasks = read::tasks(conn, &rows).await?;
+    Ok(cut(tasks, limit, |task| task.id))
+}
+
+/// One more than a page was asked for: whether there is a next one.
+pub(super) fn cut<T, C>(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next = items.last().filter(|_| more).map(cursor);
+    Page { items, next }
+}

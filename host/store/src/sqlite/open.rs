@@ -1,0 +1,155 @@
+//! Opening a database, and what makes one unusable.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::Mutex;
+
+use super::{Place, SqliteOptions, SqliteStore, Writer};
+use crate::StoreError;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+
+/// `PRAGMA application_id` of a tower's database: "TOWR".
+const APPLICATION_ID: i64 = 0x544F_5752;
+
+/// How long a statement waits for a lock that another process holds on the file: a backup, say.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Page cache of the writer, in KiB.
+const WRITER_CACHE_KIB: u32 = 32 * 1024;
+
+/// Page cache of a reader, in KiB.
+const READER_CACHE_KIB: u32 = 8 * 1024;
+
+/// Pages in the write-ahead log after which they are moved into the file: 16 MiB.
+const CHECKPOINT_PAGES: u32 = 4_096;
+
+/// What is left of the write-ahead log on disk after that, in bytes.
+const LOG_BYTES_MAX: u32 = 64 << 20;
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 512;
+
+/// Rows that may lie between SQLite's thread and the reader of an answer.
+const ROWS_AHEAD: usize = 512;
+
+/// Opens the database, or makes it, and brings its schema up to date.
+///
+/// Refuses, with [`StoreError::Unusable`] and before anything is changed: a file that cannot be written, that is no database or
+/// another program's, that a newer version of the tower wrote, or that another process has open.
+pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
+    let (connect, lock) = match &options.place {
+        Place::Memory => (base().in_memory(true).filename(":memory:"), None),
+        Place::File(path) => {
+            let lock = prepare(path)?;
+            probe(path).await?;
+            let connect = base()
+                .filename(path)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+                .pragma("journal_size_limit", LOG_BYTES_MAX.to_string());
+            (connect, Some(Arc::new(lock)))
+        }
+    };
+    let mut conn = connect.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")).connect().await?;
+    migrate(&mut conn, &options.place).await?;
+    let virtual_time = super::tx_queue::smallest_rank(&mut conn).await?;
+    let readers = lock.is_some().then(|| {
+        SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(connect.pragma("query_only", "ON").pragma("cache_size", format!("-{READER_CACHE_KIB}")))
+    });
+    Ok(SqliteStore { writer: Arc::new(Mutex::new(Writer { conn, open: false, virtual_time })), readers, _lock: lock })
+}
+
+fn base() -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .busy_timeout(BUSY_TIMEOUT)
+        // Nothing is deleted that others point at, and checking each reference would cost a look-up a row.
+        .foreign_keys(false)
+        .pragma("temp_store", "MEMORY")
+        .statement_cache_capacity(STATEMENTS_MAX)
+        .row_buffer_size(ROWS_AHEAD)
+        .thread_name(|number| format!("sqlite-{number}"))
+        .disable_statement_logging()
+}
+
+/// Takes the lock of a file and looks at it from outside.
+fn prepare(path: &Path) -> Result<File, StoreError> {
+    let shown = path.display();
+    if path.is_dir() {
+        return Err(StoreError::Unusable(format!("{shown} is a folder; the database is a file")));
+    }
+    let lock_path = PathBuf::from(format!("{shown}.lock"));
+    let lock = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(|error| StoreError::Unusable(format!("{} cannot be written ({error}); the database needs its folder", lock_path.display())))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::Unusable(format!("{shown} is in use by another tower (it holds {})", lock_path.display()))),
+        Err(TryLockError::Error(error)) => return Err(StoreError::Unusable(format!("{} cannot be locked ({error})", lock_path.display()))),
+    }
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| StoreError::Unusable(format!("{shown} cannot be written ({error})")))?;
+    let mut head = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut head).map_err(|error| StoreError::Unusable(format!("{shown} cannot be read ({error})")))?;
+    if !head.is_empty() && head != b"SQLite format 3\0" {
+        return Err(StoreError::Unusable(format!("{shown} is not a SQLite database")));
+    }
+    Ok(lock)
+}
+
+/// Looks at a file that is there with a connection that changes nothing.
+async fn probe(path: &Path) -> Result<(), StoreError> {
+    let shown = path.display();
+    let broken = |error: sqlx::Error| StoreError::Unusable(format!("{shown} cannot be read as a database: {error}"));
+    let mut conn = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging().connect().await.map_err(broken)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetch_one(&mut conn).await.map_err(broken)?;
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut conn).await.map_err(broken)?;
+    // A tower that died while it made the file leaves the table of migrations, or nothing.
+    let begun: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'").fetch_one(&mut conn).await.map_err(broken)?;
+    if tables > begun && application != APPLICATION_ID {
+        return Err(StoreError::Unusable(format!("{shown} is the database of another program")));
+    }
+    if begun > 0 {
+        let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&mut conn).await.map_err(broken)?;
+        if newest > MIGRATIONS.iter().map(|migration| migration.version).max() {
+            return Err(newer(path));
+        }
+    }
+    conn.close().await.map_err(broken)
+}
+
+fn newer(path: &Path) -> StoreError {
+    StoreError::Unusable(format!("{} was written by a newer version of the tower; run that one, or restore a copy from before", path.display()))
+}
+
+async fn migrate(conn: &mut SqliteConnection, place: &Place) -> Result<(), StoreError> {
+    match (MIGRATIONS.run_direct(None, conn, false).await, place) {
+        (Ok(()), _) => Ok(()),
+        (Err(MigrateError::VersionMissing(_)), Place::File(path)) => Err(newer(path)),
+        (Err(MigrateError::VersionMismatch(version)), Place::File(path)) => {
+            Err(StoreError::Unusable(format!("step {version} of the schema of {} is not this tower's: it was made by an unreleased version", path.display())))
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}

@@ -1,0 +1,234 @@
+//! What a transaction writes: sets of rows.
+
+use sqlx::SqliteConnection;
+use tower_domain::clock::Timestamp;
+use tower_domain::control::{Control, ControlEvent};
+use tower_domain::event::TaskEvent;
+use tower_domain::id::TaskId;
+use tower_domain::task::Attempt;
+
+use super::rows::Params;
+use super::statements;
+use super::values::Rows;
+use super::words::{State, Word};
+use crate::StoreError;
+use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, TaskRow, TaskWrites, TraceRow};
+
+static INSERT_TRACES: Rows = Rows::new(
+    23,
+    "INSERT INTO traces (trace_id, root_task_id, status, cancelling, count_pending, count_running, count_success, count_failed, \
+     count_cancelled, count_skipped, last_seq, rank, started_at, finished_at, created_at, definition_version, trigger_type, rerun_of, \
+     definition_id, user_id, triggered_by, idempotency_key, labels) SELECT * FROM",
+    "WHERE column1 IS NOT NULL",
+);
+
+static UPDATE_TRACES: Rows = Rows::new(
+    13,
+    "UPDATE traces SET status = v.column2, cancelling = v.column3, count_pending = v.column4, count_running = v.column5, \
+     count_success = v.column6, count_failed = v.column7, count_cancelled = v.column8, count_skipped = v.column9, \
+     last_seq = v.column10, rank = v.column11, started_at = v.column12, finished_at = v.column13 FROM",
+    "AS v WHERE traces.trace_id = v.column1",
+);
+
+static INSERT_TASKS: Rows = Rows::new(
+    40,
+    "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, fence, attempt, \
+     max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, started_at, finished_at, \
+     progress, progress_message, round_index, job_id, definition_version, timeout_sec, layer, depth, is_leaf_agent, created_at, \
+     updated_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, error_message) \
+     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, \
+     column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24, column25, column26, \
+     column27, column28, column29, column30, column31, column32, column32, column33, column34, column35, column36, column37, column38, \
+     column39, column40 FROM",
+    "WHERE column1 IS NOT NULL",
+);
+
+static INSERT_DEPENDENCIES: Rows =
+    Rows::new(2, "INSERT INTO task_deps (depends_on, task_id) SELECT * FROM", "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING");
+
+/// The state of a task, and nothing long.
+static UPDATE_TASKS: Rows = Rows::new(
+    16,
+    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, fence = v.column5, \
+     attempt = v.column6, crashes = v.column7, open_deps = v.column8, run_after = v.column9, split_count = v.column10, \
+     completed_children = v.column11, succeeded_children = v.column12, started_at = v.column13, finished_at = v.column14, \
+     progress = v.column15, progress_message = v.column16 FROM",
+    "AS v WHERE tasks.id = v.column1",
+);
+
+/// The state of a task with what it leaves. Bits of the last column: 1 output, 2 carried, 4 error.
+static UPDATE_TASKS_WITH_TEXTS: Rows = Rows::new(
+    23,
+    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, fence = v.column5, \
+     attempt = v.column6, crashes = v.column7, open_deps = v.column8, run_after = v.column9, split_count = v.column10, \
+     completed_children = v.column11, succeeded_children = v.column12, started_at = v.column13, finished_at = v.column14, \
+     progress = v.column15, progress_message = v.column16, \
+     output = CASE WHEN v.column23 & 1 THEN v.column17 ELSE output END, output_ref = CASE WHEN v.column23 & 1 THEN v.column18 ELSE output_ref END, \
+     carried = CASE WHEN v.column23 & 2 THEN v.column19 ELSE carried END, carried_ref = CASE WHEN v.column23 & 2 THEN v.column20 ELSE carried_ref END, \
+     error_code = CASE WHEN v.column23 & 4 THEN v.column21 ELSE error_code END, \
+     error_message = CASE WHEN v.column23 & 4 THEN v.column22 ELSE error_message END FROM",
+    "AS v WHERE tasks.id = v.column1",
+);
+
+static INSERT_EVENTS: Rows = Rows::new(
+    9,
+    "INSERT INTO events (trace_id, seq, task_id, event_type, from_status, to_status, at, event_id, payload) SELECT * FROM",
+    "WHERE column1 IS NOT NULL",
+);
+
+static INSERT_ATTEMPTS: Rows = Rows::new(
+    10,
+    "INSERT INTO attempts (task_id, fence, attempt, leg, started_at, finished_at, result, host, error_code, error_message) SELECT * FROM",
+    "WHERE column1 IS NOT NULL",
+);
+
+#[cfg(test)]
+pub(super) static ROWS: &[(&str, &Rows)] = &[
+    ("INSERT_TRACES", &INSERT_TRACES),
+    ("UPDATE_TRACES", &UPDATE_TRACES),
+    ("INSERT_TASKS", &INSERT_TASKS),
+    ("INSERT_DEPENDENCIES", &INSERT_DEPENDENCIES),
+    ("UPDATE_TASKS", &UPDATE_TASKS),
+    ("UPDATE_TASKS_WITH_TEXTS", &UPDATE_TASKS_WITH_TEXTS),
+    ("INSERT_EVENTS", &INSERT_EVENTS),
+    ("INSERT_ATTEMPTS", &INSERT_ATTEMPTS),
+];
+
+statements! {
+    INSERT_CONTROL_EVENT = "INSERT INTO control_events (trace_id, id, task_id, action, created_at, triggered_by, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
+    INSERT_KEY = "INSERT INTO idempotency_keys (key, fingerprint, trace_id, root_task_id, created_at) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, trace_id = excluded.trace_id, \
+         root_task_id = excluded.root_task_id, created_at = excluded.created_at";
+}
+
+/// Inserts traces.
+pub(super) async fn insert_traces(conn: &mut SqliteConnection, rows: &[NewTraceRow]) -> Result<(), StoreError> {
+    INSERT_TRACES
+        .run(conn, rows, |_| (), |params, new| {
+            params.id(new.row.trace_id).id(new.row.root_task_id);
+            bind_trace(params, &new.row);
+            let labels = (!new.labels.is_empty()).then(|| serde_json::to_string(&new.labels).expect("a map of texts is always JSON"));
+            params
+                .at(new.row.created_at)
+                .int(new.definition_version)
+                .word(new.trigger_type)
+                .opt_id(new.rerun_of)
+                .text(new.definition_id.as_str())
+                .text(new.user_id.as_str())
+                .text(new.triggered_by.as_str())
+                .opt_text(new.idempotency_key.as_deref())
+                .opt_text(labels);
+        })
+        .await
+}
+
+/// Updates traces.
+pub(super) async fn update_traces(conn: &mut SqliteConnection, rows: &[TraceRow]) -> Result<(), StoreError> {
+    UPDATE_TRACES
+        .run(conn, rows, |_| (), |params, row| {
+            params.id(row.trace_id);
+            bind_trace(params, row);
+        })
+        .await
+}
+
+fn bind_trace(params: &mut Params, row: &TraceRow) {
+    let counts = row.counts;
+    params.word(row.status).int(row.cancelling).uint(counts.pending).uint(counts.running).uint(counts.success);
+    params.uint(counts.failed).uint(counts.cancelled).uint(counts.skipped).uint(row.last_seq).uint(row.rank);
+    params.opt_at(row.started_at).opt_at(row.finished_at);
+}
+
+/// Inserts tasks and their dependencies.
+pub(super) async fn insert_tasks(conn: &mut SqliteConnection, rows: &[NewTask]) -> Result<(), StoreError> {
+    INSERT_TASKS.run(&mut *conn, rows, |_| (), bind_new_task).await?;
+    let dependencies: Vec<(TaskId, TaskId)> =
+        rows.iter().flat_map(|new| new.open_deps.iter().chain(&new.ended_deps).map(|dependency| (*dependency, new.row.id))).collect();
+    INSERT_DEPENDENCIES
+        .run(conn, &dependencies, |_| (), |params, (dependency, task)| {
+            params.id(*dependency).id(*task);
+        })
+        .await
+}
+
+fn bind_new_task(params: &mut Params, new: &NewTask) {
+    let NewTask { row, writes, .. } = new;
+    let state = &row.state;
+    params.id(row.id).id(row.trace_id).opt_id(row.parent_id).text(row.key.as_str());
+    params.word(row.actor_type).int(row.priority).word(row.aggregation);
+    params.word(State::of(state)).word(state.leg).int(state.control == Control::Cancel).uint(state.fence).int(state.attempt);
+    params.int(state.max_retries).int(state.crashes).int(state.open_deps).word(state.run_on).opt_at(state.run_after);
+    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded);
+    params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
+    params.int(new.round_index).text(new.job_id.as_str()).int(new.definition_version).int(new.timeout_sec);
+    params.int(new.layer).int(new.depth).int(new.is_leaf_agent).at(new.created_at);
+    let keys = (!new.depends_on.is_empty()).then(|| serde_json::to_string(&new.depends_on).expect("a list of keys is always JSON"));
+    params.opt_text(keys).text(new.input_params.as_str());
+    params.output(writes.output.as_ref()).output(writes.carried.as_ref()).error(writes.error.as_ref());
+}
+
+/// Updates tasks. Those that leave nothing long behind are told apart, so that nothing long of theirs is copied.
+pub(super) async fn update_tasks(conn: &mut SqliteConnection, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
+    let (with_texts, without): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, writes)| bits(writes) != 0);
+    let first = |params: &mut Params| {
+        params.at(now);
+    };
+    UPDATE_TASKS.run(&mut *conn, &without, first, |params, (row, _)| bind_task(params, row)).await?;
+    UPDATE_TASKS_WITH_TEXTS
+        .run(conn, &with_texts, first, |params, (row, writes)| {
+            bind_task(params, row);
+            params.output(writes.output.as_ref()).output(writes.carried.as_ref()).error(writes.error.as_ref()).int(bits(writes));
+        })
+        .await
+}
+
+/// Which of the long columns change.
+fn bits(writes: &TaskWrites) -> i64 {
+    i64::from(writes.output.is_some()) + 2 * i64::from(writes.carried.is_some()) + 4 * i64::from(writes.error.is_some() || writes.clear_error)
+}
+
+fn bind_task(params: &mut Params, row: &TaskRow) {
+    let state = &row.state;
+    params.id(row.id).int(State::of(state).code()).word(state.leg).int(state.control == Control::Cancel).uint(state.fence);
+    params.int(state.attempt).int(state.crashes).int(state.open_deps).opt_at(state.run_after);
+    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded);
+    params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
+}
+
+/// Appends events.
+pub(super) async fn insert_events(conn: &mut SqliteConnection, events: &[TaskEvent]) -> Result<(), StoreError> {
+    INSERT_EVENTS
+        .run(conn, events, |_| (), |params, event| {
+            params.id(event.trace_id).uint(event.seq).id(event.task_id).word(event.event_type);
+            params.opt_word(event.from).opt_word(event.to).at(event.at);
+            params.opt_text(event.event_id.as_deref()).opt_text(event.payload.as_ref().map(|payload| payload.as_str()));
+        })
+        .await
+}
+
+/// Keeps ended attempts.
+pub(super) async fn insert_attempts(conn: &mut SqliteConnection, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
+    INSERT_ATTEMPTS
+        .run(conn, rows, |_| (), |params, (task, attempt)| {
+            params.id(*task).uint(attempt.fence).int(attempt.attempt).word(attempt.leg).at(attempt.started_at).at(attempt.finished_at);
+            params.text(attempt.result.as_str()).text(attempt.host.as_str()).error(attempt.error.as_ref());
+        })
+        .await
+}
+
+/// Keeps an order.
+pub(super) async fn insert_control_event(conn: &mut SqliteConnection, order: &ControlEvent) -> Result<(), StoreError> {
+    let mut params = Params::new();
+    params.id(order.trace_id).id(order.id).opt_id(order.task_id).word(order.action).at(order.created_at);
+    params.text(order.triggered_by.as_str()).text(order.reason.as_str());
+    sqlx::query_with(INSERT_CONTROL_EVENT, params.into_list()).execute(conn).await?;
+    Ok(())
+}
+
+/// Keeps a caller's key, or lets it stand for another trace from now on.
+pub(super) async fn insert_key(conn: &mut SqliteConnection, key: &KnownKey, now: Timestamp) -> Result<(), StoreError> {
+    let mut params = Params::new();
+    params.text(key.key.as_str()).bytes(&key.fingerprint).id(key.trace_id).id(key.root_task_id).at(now);
+    sqlx::query_with(INSERT_KEY, params.into_list()).execute(conn).await?;
+    Ok(())
+}

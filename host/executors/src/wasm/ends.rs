@@ -1,5 +1,7 @@
 //! How a component's run ended → how the step ended. Every code that a run can end with stands here.
 
+use std::collections::BTreeSet;
+
 use tower_domain::definition::bounds::JSON_BYTES_MAX;
 use tower_domain::json::{BadJson, Json};
 use tower_domain::step::{FailureClass, HostTrouble, Signal, Step, StepEnd, StepFailure, Stop};
@@ -119,8 +121,9 @@ pub(super) fn broke(broken: &Broken, state: &GuestState, stdio: &Stdio, step: &S
     if text.contains("fuel allocated for hostcalls") {
         return if in_guest { fatal(GUEST_QUOTA, "one call handed the host too much at once; split in several calls") } else { too_large("many times the bound") };
     }
-    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
-        return fatal("GUEST_STACK_OVERFLOW", with_stderr("the stack is exhausted (512 KiB): the code recurses too deeply", stdio));
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::StackOverflow) || trap == Some(&Trap::MemoryOutOfBounds) && recurses(error) {
+        return fatal("GUEST_STACK_OVERFLOW", with_stderr("the stack is exhausted: the code recurses too deeply", stdio));
     }
     if state.memory.was_hit() {
         let max = state.memory.bytes_max();
@@ -128,10 +131,21 @@ pub(super) fn broke(broken: &Broken, state: &GuestState, stdio: &Stdio, step: &S
         return fatal("GUEST_MEMORY_LIMIT", with_stderr(&text, stdio));
     }
     match stage {
-        Stage::Call if !in_guest => bad_result(&format!("what the step returned cannot be read: {text}")),
+        Stage::Call if !in_guest => bad_result(&format!("what the step returned, or the memory that it set aside for its task, cannot be read: {text}")),
         Stage::Begin if !in_guest => fatal("MODULE_INVALID", format!("the component cannot be started: {text}")),
         Stage::Begin | Stage::Call => retryable("GUEST_TRAP", with_stderr(&text, stdio)),
     }
+}
+
+/// Compiled languages keep a stack of their own at the bottom of their memory: when it is used up, the trap is an access out of
+/// bounds. What gives it away is that the innermost frames are all of a few functions.
+fn recurses(error: &wasmtime::Error) -> bool {
+    /// As many frames as Wasmtime notes.
+    const FRAMES_MIN: usize = 20;
+    const FUNCTIONS_MAX: usize = 4;
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return false };
+    let functions: BTreeSet<u32> = backtrace.frames().iter().map(|frame| frame.func_index()).collect();
+    backtrace.frames().len() >= FRAMES_MIN && functions.len() <= FUNCTIONS_MAX
 }
 
 /// The host could not answer: the step's retry is spent, the task is not lost.

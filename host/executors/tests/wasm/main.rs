@@ -1,0 +1,12 @@
+//! The sandbox, tried with real components: the probe of `examples/`, and small ones written as text where a compiler would not let a
+//! guest be bad enough. Names carry the ids of the catalogue of hostile guests where one applies.
+
+mod bench;
+mod contract;
+mod files;
+mod guests;
+mod hostile;
+mod limits;
+mod loading;
+mod stopping;
+mod upload;

@@ -28,4 +28,4 @@ mod running;
 mod step_host;
 
 pub use config::EngineConfig;
-pub use engine::{Engine, StartError};
+pub use engine::{ARTIFACT_URL, Engine, StartError};

@@ -1,0 +1,159 @@
+//! An engine on a real database, with an executor that does what a script says instead of running guests.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tower_domain::clock::SystemClock;
+use tower_domain::code_ref::CodeRef;
+use tower_domain::definition::DefinitionSpec;
+use tower_domain::id::{MonotonicIds, TraceId};
+use tower_domain::json::Json;
+use tower_domain::name::Name;
+use tower_domain::split::ChildRequest;
+use tower_domain::step::{CodeProblem, Executor, Step, StepEnd, StepFailure, StepHost, Stop};
+use tower_domain::task::Leg;
+use tower_domain::trace::{Trace, TriggerType};
+use tower_engine::orders::Trigger;
+use tower_engine::{Engine, EngineConfig};
+use tower_store::blobs::MemoryBlobs;
+use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
+
+/// Runs `{"do": …}`.
+#[derive(Default)]
+pub struct Scripted {
+    /// Steps begun.
+    pub begun: AtomicU64,
+    /// Steps that run right now, and the most at a time.
+    pub now: AtomicU64,
+    pub most: AtomicU64,
+}
+
+#[derive(serde::Deserialize)]
+struct Script {
+    #[serde(rename = "do")]
+    what: String,
+    #[serde(default)]
+    n: u64,
+    #[serde(default)]
+    of: String,
+}
+
+#[async_trait]
+impl Executor for Scripted {
+    fn runs(&self, _: &CodeRef) -> bool {
+        true
+    }
+
+    async fn check(&self, _: &DefinitionSpec) -> Result<(), CodeProblem> {
+        Ok(())
+    }
+
+    async fn run(&self, step: Arc<Step>, host: Arc<dyn StepHost>) -> StepEnd {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let end = self.act(&step, host).await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        end
+    }
+}
+
+impl Scripted {
+    async fn act(&self, step: &Step, host: Arc<dyn StepHost>) -> StepEnd {
+        let done = |output: String| StepEnd::Finished { output: Json::trusted(output), last: false };
+        if step.leg == Leg::Aggregate {
+            return done(serde_json::to_string(&step.summary).unwrap());
+        }
+        let script: Script = step.params.read().unwrap();
+        match script.what.as_str() {
+            "nothing" => done("null".to_owned()),
+            "wait" => match host.stopped().await {
+                Stop::Cancelled => StepEnd::Cancelled,
+                Stop::Released => StepEnd::Released,
+            },
+            "listen" => {
+                host.signalled().await;
+                StepEnd::Cancelled
+            }
+            "fail" => StepEnd::Failed(StepFailure::retryable("AGAIN", "not yet")),
+            "until" if u64::from(step.attempt) < script.n => StepEnd::Failed(StepFailure::retryable("AGAIN", "not yet")),
+            "until" => done("1".to_owned()),
+            "panic" => panic!("as the script says"),
+            "key" => done(format!("\"{}\"", step.idempotency_key())),
+            "large" => done(format!("\"{}\"", "x".repeat(usize::try_from(script.n).unwrap()))),
+            "split" => {
+                let params = format!("{{\"do\":\"{}\"}}", script.of);
+                let child = |n| ChildRequest { key: format!("k{n}"), definition: "work".to_owned(), params: params.clone(), ..ChildRequest::default() };
+                match host.split((0..script.n).map(child).collect()).await.unwrap() {
+                    Ok(_) => done("\"carried\"".to_owned()),
+                    Err(refused) => StepEnd::Failed(StepFailure::fatal("SPLIT", refused.to_string())),
+                }
+            }
+            other => StepEnd::Failed(StepFailure::fatal("SCRIPT", other)),
+        }
+    }
+}
+
+/// An engine with definition `work` (AGENT, two quick retries).
+pub struct Bench {
+    pub engine: Engine,
+    pub script: Arc<Scripted>,
+    pub store: SqliteStore,
+}
+
+pub fn config() -> EngineConfig {
+    EngineConfig { cancel_grace: Duration::from_millis(100), ..EngineConfig::new("test") }
+}
+
+pub async fn start(options: SqliteOptions, config: EngineConfig) -> Bench {
+    let store = sqlite::open(options).await.unwrap();
+    let script = Arc::new(Scripted::default());
+    let clock = Arc::new(SystemClock);
+    let ids = Arc::new(MonotonicIds::new(SystemClock));
+    let engine = Engine::start(config, store.stores(Arc::new(MemoryBlobs::default())), vec![script.clone()], clock, ids).await.unwrap();
+    let spec = r#"{"actor_type":"AGENT","code_ref":"wasm://x","max_retries":2,"retry":{"initial_sec":0.01,"factor":1,"max_sec":0.01,"jitter":false},"max_children":1000000}"#;
+    engine.put_definition(&name("work"), serde_json::from_str(spec).unwrap(), None).await.unwrap();
+    Bench { engine, script, store }
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+impl Bench {
+    pub async fn trigger(&self, params: &str) -> TraceId {
+        let trigger = Trigger {
+            definition_id: name("work"),
+            params: Json::parse(params, 10_000).unwrap(),
+            priority: None,
+            run_at: None,
+            user_id: None,
+            labels: Default::default(),
+            trigger_type: TriggerType::Api,
+            triggered_by: "test".to_owned(),
+            idempotency_key: None,
+        };
+        self.engine.trigger(trigger).await.unwrap().trace_id
+    }
+
+    pub async fn ended(&self, trace: TraceId) -> Trace {
+        let trace = self.engine.wait_for_end(trace, Duration::from_secs(60)).await.unwrap().unwrap();
+        assert!(trace.status.is_terminal(), "{trace:?}");
+        trace
+    }
+
+    pub async fn run(&self, params: &str) -> Trace {
+        let trace = self.trigger(params).await;
+        self.ended(trace).await
+    }
+
+    pub async fn stop(self) {
+        self.engine.shutdown(Duration::from_secs(5)).await;
+        let violations = tower_store::invariants::check(&self.store).await.unwrap();
+        assert!(violations.is_empty(), "{violations:?}");
+    }
+}

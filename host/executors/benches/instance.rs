@@ -3,10 +3,10 @@
 //! `cargo bench -p tower-executors`. CPU times: wall times say little on a busy machine.
 
 #[path = "../tests/wasm/bench.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use the rest")]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with the tests, which use the rest")]
 mod bench;
 #[path = "../tests/wasm/guests.rs"]
-#[expect(dead_code, reason = "shared with the tests, which use the rest")]
+#[expect(dead_code, clippy::unwrap_used, reason = "shared with the tests, which use the rest")]
 mod guests;
 
 use std::sync::Arc;

@@ -37,7 +37,7 @@ fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, InspectError> {
     let component = Component::from_binary(engine, bytes).map_err(|error| {
         let text = InspectError::cleaned(&format!("{error:#}"));
         // The pool says which of its bounds it is.
-        if text.contains("exceeds the") || text.contains("limit") { InspectError::StaticLimit(text) } else { InspectError::NotAComponent(text) }
+        if text.contains("exceeds the") || text.contains("limit") { InspectError::StaticLimit(text) } else { InspectError::CompileLimit(text) }
     })?;
     component.initialize_copy_on_write_image().map_err(|error| InspectError::StaticLimit(InspectError::cleaned(&format!("{error:#}"))))?;
     Ok(component)

@@ -46,7 +46,7 @@ pub(super) fn answered(answer: Answer, state: &GuestState) -> StepEnd {
         }),
         Err(StepError::Fatal(fault)) => fatal(&fault.code, fault.message),
         Err(StepError::Cancelled) => {
-            if state.told.cancel || matches!(state.host.signal(), Signal::Cancel(_)) {
+            if state.told.cancel || matches!(state.home.host.signal(), Signal::Cancel(_)) {
                 StepEnd::Cancelled
             } else {
                 fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it; to give up, return a fatal error")
@@ -63,7 +63,7 @@ fn finished(text: &str, last: bool) -> StepEnd {
 }
 
 fn paused(text: &str, state: &GuestState) -> StepEnd {
-    if !state.told.pause && state.host.signal() != Signal::Pause {
+    if !state.told.pause && state.home.host.signal() != Signal::Pause {
         return fatal("NOT_PAUSED", "the step returned `paused`, and nobody had paused it; to try again later, return a retryable error");
     }
     match output(text) {

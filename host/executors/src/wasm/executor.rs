@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tower_domain::clock::Clock;
 use tower_domain::code_ref::{CodeRef, Digest, ModuleRef};
@@ -103,7 +104,7 @@ impl WasmExecutor {
         };
         let upstream = if matches!(entry, Entry::Run) && aggregator && step.upstream.is_empty() { Some(unless_stopped(&*host, upstream(&step, &*host)).await??) } else { None };
         let slots = unless_stopped(&*host, Arc::clone(&self.slots).acquire_many_owned(component.slots)).await?.map_err(|_| StepEnd::Released)?;
-        let run = Run { component, entry, step, upstream, host, clock: Arc::clone(&self.clock), workspace, hostcall_bytes_max: self.config.hostcall_bytes_max };
+        let run = Run { component, entry, step, upstream, host, clock: Arc::clone(&self.clock), home: Handle::try_current().unwrap_or_else(|_| self.runtime.handle().clone()), workspace, hostcall_bytes_max: self.config.hostcall_bytes_max };
         Ok(self.on_guest_thread(run, slots).await)
     }
 
@@ -112,7 +113,7 @@ impl WasmExecutor {
         let running = self.runtime.handle().spawn(async move {
             // Dropped last: the run's store has given its slots back by then.
             let _held = (slots, ticking);
-            run.to_end().await
+            run.play().await
         });
         match (&mut AbortOnDrop(running).0).await {
             Ok(end) => end,
@@ -166,7 +167,7 @@ async fn unless_stopped<T>(host: &dyn StepHost, work: impl Future<Output = T>) -
     tokio::select! {
         biased;
         done = work => Ok(done),
-        stop = host.stopped() => Err(match stop {
+        stop = async { host.stopped().await } => Err(match stop {
             Stop::Cancelled => StepEnd::Cancelled,
             Stop::Released => StepEnd::Released,
         }),

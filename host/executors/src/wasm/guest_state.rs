@@ -1,9 +1,12 @@
 //! What the host keeps for one running component: the data of its store.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tower_domain::clock::Clock;
 use tower_domain::step::{Signal, StepHost, Stop};
 use wasmtime::component::ResourceTable;
@@ -42,10 +45,29 @@ pub(crate) struct Told {
     pub(crate) cancel: bool,
 }
 
+/// The step's host, and the runtime that it is at home on.
+pub(crate) struct Home {
+    pub(crate) host: Arc<dyn StepHost>,
+    pub(crate) runtime: Handle,
+}
+
+impl Home {
+    /// Waits for something of the host's, on this thread and in the surroundings of its own runtime: connections and timers that it
+    /// makes belong there, and not to the threads that components keep busy.
+    pub(crate) async fn call<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            let _at_home = self.runtime.enter();
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
 pub(crate) struct GuestState {
     wasi: WasiCtx,
     handles: ResourceTable,
-    pub(crate) host: Arc<dyn StepHost>,
+    pub(crate) home: Home,
     pub(crate) memory: MemoryLimit,
     pub(crate) told: Told,
     pub(crate) cut: Option<Cut>,
@@ -54,7 +76,7 @@ pub(crate) struct GuestState {
 
 impl GuestState {
     /// Nothing of the host's surroundings goes in but clock, random numbers and, if granted, one folder to read.
-    pub(crate) fn new(host: Arc<dyn StepHost>, stdio: &Stdio, clock: Arc<dyn Clock>, workspace: Option<&Path>, memory: MemoryLimit, watch: Watch) -> wasmtime::Result<Self> {
+    pub(crate) fn new(home: Home, stdio: &Stdio, clock: Arc<dyn Clock>, workspace: Option<&Path>, memory: MemoryLimit, watch: Watch) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdio.stdout()).stderr(stdio.stderr()).max_random_size(RANDOM_BYTES_MAX).wall_clock(GuestClock(clock));
         if let Some(folder) = workspace {
@@ -62,12 +84,12 @@ impl GuestState {
         }
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
-        Ok(Self { wasi: wasi.build(), handles, host, memory, told: Told::default(), cut: None, watch })
+        Ok(Self { wasi: wasi.build(), handles, home, memory, told: Told::default(), cut: None, watch })
     }
 
     /// What the outside wants, noted as told.
     pub(crate) fn hear(&mut self) -> Signal {
-        let signal = self.host.signal();
+        let signal = self.home.host.signal();
         match signal {
             Signal::GoOn => {}
             Signal::Pause => self.told.pause = true,
@@ -79,7 +101,7 @@ impl GuestState {
     /// Called at every tick while the component computes: stops it, or lets others have the thread.
     pub(crate) fn tick(mut store: StoreContextMut<'_, Self>) -> wasmtime::Result<UpdateDeadline> {
         let state = store.data_mut();
-        state.cut = if let Some(stop) = state.host.stop() {
+        state.cut = if let Some(stop) = state.home.host.stop() {
             Some(Cut::Stopped(stop))
         } else if Instant::now() >= state.watch.deadline {
             Some(Cut::TimedOut)

@@ -62,7 +62,7 @@ impl types::Host for GuestState {}
 impl split::Host for GuestState {
     async fn split(&mut self, children: Vec<split::Child>) -> wasmtime::Result<Result<Vec<String>, split::SplitError>> {
         let children = children.into_iter().map(convert::child).collect();
-        let answer = self.host.split(children).await.map_err(trouble)?;
+        let answer = self.home.call(self.home.host.split(children)).await.map_err(trouble)?;
         Ok(match answer {
             Ok(ids) => Ok(ids.iter().map(TaskId::to_string).collect()),
             Err(refusal) => Err(convert::split_error(refusal)),
@@ -73,7 +73,7 @@ impl split::Host for GuestState {
 impl report::Host for GuestState {
     async fn progress(&mut self, percent: u8, message: String) -> wasmtime::Result<()> {
         within("report.progress", &message)?;
-        self.host.progress(percent.min(100), &clean(&message, MESSAGE_BYTES_MAX));
+        self.home.host.progress(percent.min(100), &clean(&message, MESSAGE_BYTES_MAX));
         Ok(())
     }
 
@@ -81,13 +81,13 @@ impl report::Host for GuestState {
         within("report.log", &message)?;
         let fields = fields.map(|fields| json("report.log, fields", &fields, MESSAGE_BYTES_MAX)).transpose()?;
         let level = convert::level(level);
-        self.host.log(LogLine { stream: LogStream::Log, level, message: clean(&message, MESSAGE_BYTES_MAX), fields });
+        self.home.host.log(LogLine { stream: LogStream::Log, level, message: clean(&message, MESSAGE_BYTES_MAX), fields });
         Ok(())
     }
 
     async fn partial_output(&mut self, value: String) -> wasmtime::Result<()> {
         let value = json("report.partial-output", &value, JSON_BYTES_MAX)?;
-        self.host.partial_output(value);
+        self.home.host.partial_output(value);
         Ok(())
     }
 }
@@ -100,7 +100,7 @@ impl control::Host for GuestState {
     async fn sleep(&mut self, milliseconds: u64) -> wasmtime::Result<control::Signal> {
         tokio::select! {
             biased;
-            () = self.host.signalled() => {}
+            () = self.home.call(self.home.host.signalled()) => {}
             () = tokio::time::sleep(Duration::from_millis(milliseconds)) => {}
         }
         Ok(convert::signal(self.hear()))
@@ -111,7 +111,7 @@ impl children::Host for GuestState {
     async fn next_page(&mut self, cursor: Option<String>, limit: u32) -> wasmtime::Result<children::Page> {
         let after = cursor.map(|cursor| cursor.parse::<TaskId>()).transpose();
         let after = after.map_err(|_| refused(GUEST_BAD_CALL, "children.next-page: the cursor is none that an earlier page gave".to_owned()))?;
-        let mut page = self.host.results(after, limit.clamp(1, RESULT_PAGE_MAX)).await.map_err(trouble)?;
+        let mut page = self.home.call(self.home.host.results(after, limit.clamp(1, RESULT_PAGE_MAX))).await.map_err(trouble)?;
         let mut bytes = 0;
         let fits = page.items.iter().take_while(|result| {
             let first = bytes == 0;

@@ -151,7 +151,7 @@ impl Modules {
         });
         match loading.await {
             Ok(loaded) => Ok(loaded),
-            Err(error) if error.is_panic() => Ok(Err(InspectError::NotAComponent("the compiler cannot cope with it".to_owned()))),
+            Err(error) if error.is_panic() => Ok(Err(InspectError::CompileLimit("the compiler cannot cope with it".to_owned()))),
             Err(_) => Err(stopping()),
         }
     }
@@ -177,7 +177,7 @@ impl Modules {
             if shelf.entries.len() <= self.modules_max && code_bytes <= self.code_bytes_max {
                 return;
             }
-            let idle = shelf.entries.iter().filter(|(digest, entry)| *digest != keep && entry.cell.initialized());
+            let idle = shelf.entries.iter().filter(|(digest, entry)| *digest != keep && entry.is_idle());
             let Some(oldest) = idle.min_by_key(|(_, entry)| entry.last_use).map(|(digest, _)| *digest) else { return };
             shelf.entries.remove(&oldest);
         }
@@ -185,6 +185,11 @@ impl Modules {
 }
 
 impl Entry {
+    /// Whether nobody waits for it to be loaded.
+    fn is_idle(&self) -> bool {
+        self.cell.initialized() || Arc::strong_count(&self.cell) == 1
+    }
+
     fn code_bytes(&self) -> usize {
         self.cell.get().and_then(|loaded| loaded.as_ref().ok()).map_or(0, |(component, _)| component.code_bytes)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tower_domain::clock::Clock;
 use tower_domain::step::{Step, StepEnd, StepHost, Summary};
 use tower_domain::task::TaskResult;
@@ -15,7 +16,7 @@ use super::bindings::types;
 use super::compile::LoadedComponent;
 use super::convert;
 use super::ends::{self, Answer, Broken, Stage};
-use super::guest_state::{Cut, GuestState, Watch};
+use super::guest_state::{Cut, GuestState, Home, Watch};
 use super::limits::{CpuMeter, MemoryLimit, metered};
 use super::stdio::Stdio;
 
@@ -37,20 +38,23 @@ pub(super) struct Run {
     pub(super) upstream: Option<Vec<TaskResult>>,
     pub(super) host: Arc<dyn StepHost>,
     pub(super) clock: Arc<dyn Clock>,
+    /// The runtime that the host is at home on.
+    pub(super) home: Handle,
     pub(super) workspace: Option<PathBuf>,
     pub(super) hostcall_bytes_max: usize,
 }
 
 impl Run {
     /// Runs to the end. To be called on a thread for guests.
-    pub(super) async fn to_end(self) -> StepEnd {
-        let Self { component, entry, step, upstream, host, clock, workspace, hostcall_bytes_max } = self;
+    pub(super) async fn play(self) -> StepEnd {
+        let Self { component, entry, step, upstream, host, clock, home, workspace, hostcall_bytes_max } = self;
         let profile = &step.definition.spec.resource_profile;
         let deadline = Instant::now() + step.timeout;
         let meter = Arc::new(CpuMeter::default());
         let watch = Watch { deadline, cpu_max: Duration::from_millis(profile.cpu_ms), meter: Arc::clone(&meter) };
         let stdio = Stdio::into_log_of(Arc::clone(&host));
-        let state = match GuestState::new(Arc::clone(&host), &stdio, clock, workspace.as_deref(), MemoryLimit::new(profile.memory_bytes), watch) {
+        let home = Home { host: Arc::clone(&host), runtime: home };
+        let state = match GuestState::new(home, &stdio, clock, workspace.as_deref(), MemoryLimit::new(profile.memory_bytes), watch) {
             Ok(state) => state,
             Err(error) => return ends::retryable("HOST_TROUBLE", format!("the workspace cannot be opened: {error:#}")),
         };
@@ -105,7 +109,7 @@ async fn until_cut<F: Future>(mut call: Pin<&mut F>, host: &dyn StepHost, deadli
     }
     tokio::select! {
         biased;
-        stop = host.stopped() => Err(Cut::Stopped(stop)),
+        stop = async { host.stopped().await } => Err(Cut::Stopped(stop)),
         () = tokio::time::sleep_until(deadline.into()) => Err(Cut::TimedOut),
         output = call => Ok(output),
     }

@@ -61,7 +61,7 @@ impl Bench {
 
     pub(crate) fn with(config: WasmConfig) -> Self {
         let shelf = Arc::new(Shelf::default());
-        // A tenth of the slots is plenty, and every test makes its own pool.
+        // A hundred slots are plenty, and every test makes its own pool.
         let config = WasmConfig { slots: config.slots.min(100), ..config };
         let executor = WasmExecutor::new(config, shelf.clone(), Arc::new(SystemClock)).unwrap();
         Self { shelf, executor: Arc::new(executor) }
@@ -187,6 +187,8 @@ pub(crate) struct FakeHost {
     pub(crate) pages: Mutex<Vec<u32>>,
     pub(crate) trouble: Mutex<bool>,
     pub(crate) panics: Mutex<bool>,
+    /// Whether it opens sockets, as a host whose store is a database does.
+    pub(crate) connects: Mutex<bool>,
     pub(crate) signal: watch::Sender<Signal>,
     pub(crate) stop: watch::Sender<Option<Stop>>,
 }
@@ -203,6 +205,7 @@ impl FakeHost {
             pages: Mutex::default(),
             trouble: Mutex::default(),
             panics: Mutex::default(),
+            connects: Mutex::default(),
             signal: watch::Sender::new(Signal::GoOn),
             stop: watch::Sender::new(None),
         }
@@ -212,7 +215,13 @@ impl FakeHost {
         self.log.lock().unwrap().iter().map(|line| format!("{} {} {}", line.stream, line.level, line.message)).collect()
     }
 
-    fn check(&self) -> Result<(), HostTrouble> {
+    async fn check(&self) -> Result<(), HostTrouble> {
+        if *self.connects.lock().unwrap() {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (near, far) = tokio::join!(tokio::net::TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            assert!(near.is_ok() && far.is_ok());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         if *self.trouble.lock().unwrap() { Err(HostTrouble("the store is away".to_owned())) } else { Ok(()) }
     }
 }
@@ -220,7 +229,7 @@ impl FakeHost {
 #[async_trait]
 impl StepHost for FakeHost {
     async fn split(&self, children: Vec<ChildRequest>) -> Result<Result<Vec<TaskId>, SplitRefused>, HostTrouble> {
-        self.check()?;
+        self.check().await?;
         if let Some(refusal) = self.split_refusal.lock().unwrap().clone() {
             return Ok(Err(refusal));
         }
@@ -259,7 +268,7 @@ impl StepHost for FakeHost {
     }
 
     async fn results(&self, after: Option<TaskId>, limit: u32) -> Result<ResultPage, HostTrouble> {
-        self.check()?;
+        self.check().await?;
         let results = self.results.lock().unwrap();
         let from = after.map_or(0, |after| results.iter().position(|result| result.task_id == after).unwrap() + 1);
         let items: Vec<_> = results.iter().skip(from).take(limit as usize).cloned().collect();

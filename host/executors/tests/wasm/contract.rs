@@ -215,6 +215,18 @@ async fn a_host_that_cannot_answer_is_not_the_steps_fault() {
 }
 
 #[tokio::test]
+async fn a_host_with_connections_can_be_asked_from_the_guests_threads() {
+    let bench = Bench::new();
+    let host = Arc::new(FakeHost::new());
+    *host.connects.lock().unwrap() = true;
+    *host.results.lock().unwrap() = results(3, &Json::trusted("2"));
+    let step = bench.probe(json!({ "do": "split", "n": 1 })).await;
+    output(bench.executor.run(step.build(), host.clone()).await);
+    let step = bench.probe(json!({ "do": "echo" })).await.leg(Leg::Aggregate).summary(3);
+    assert_eq!(output(bench.executor.run(step.build(), host).await)["count"], 3);
+}
+
+#[tokio::test]
 async fn w30_a_host_that_panics_lives_on() {
     let bench = Bench::new();
     let host = Arc::new(FakeHost::new());

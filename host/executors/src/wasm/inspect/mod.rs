@@ -71,6 +71,9 @@ pub enum InspectError {
     /// It is too large in one way or another to ever run.
     #[error("{0}")]
     StaticLimit(String),
+    /// The compiler gave up on it.
+    #[error("{0}")]
+    CompileLimit(String),
 }
 
 impl InspectError {
@@ -84,6 +87,7 @@ impl InspectError {
             Self::ImportDenied { .. } => "IMPORT_DENIED",
             Self::FeatureOff(_) => "FEATURE_OFF",
             Self::StaticLimit(_) => "STATIC_LIMIT",
+            Self::CompileLimit(_) => "COMPILE_LIMIT",
         }
     }
 

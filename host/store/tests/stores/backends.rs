@@ -1,0 +1,28 @@
+//! The back ends that the suite is run on.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use tower_store::Stores;
+use tower_store::blobs::MemoryBlobs;
+use tower_store::invariants::Inspect;
+use tower_store::sqlite::{self, SqliteOptions};
+
+/// A fresh, empty database.
+pub(crate) struct Backend {
+    pub(crate) stores: Stores,
+    pub(crate) inspect: Arc<dyn Inspect>,
+    /// Whatever must live as long as the database.
+    pub(crate) keep: Box<dyn Any + Send + Sync>,
+}
+
+pub(crate) async fn sqlite_memory() -> Backend {
+    let store = sqlite::open(SqliteOptions::memory()).await.unwrap();
+    Backend { stores: store.stores(Arc::new(MemoryBlobs::default())), inspect: Arc::new(store), keep: Box::new(()) }
+}
+
+pub(crate) async fn sqlite_file() -> Backend {
+    let folder = tempfile::tempdir().unwrap();
+    let store = sqlite::open(SqliteOptions::file(folder.path().join("tower.db"))).await.unwrap();
+    Backend { stores: store.stores(Arc::new(MemoryBlobs::default())), inspect: Arc::new(store), keep: Box::new(folder) }
+}

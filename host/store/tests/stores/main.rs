@@ -1,0 +1,115 @@
+//! What every back end must do, written against the traits only, and run on each of them.
+//!
+//! A back end is a function in `backends`; a case is a function that takes a [`world::World`]. After every batch of every case the
+//! invariants are asked about.
+
+mod backends;
+mod blobs;
+mod cancel;
+mod claims;
+mod definitions;
+mod events;
+mod lists;
+mod modules;
+mod random;
+mod rerun;
+mod sqlite_files;
+mod submit;
+mod tree;
+mod world;
+
+/// Runs each case on each back end, as a test of its own.
+macro_rules! conformance {
+    ($($module:ident::{$($case:ident),+ $(,)?})+) => {
+        mod sqlite_in_memory {
+            $(mod $module { $(
+                #[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::world::World::on(crate::backends::sqlite_memory().await)).await;
+                }
+            )+ })+
+        }
+        mod sqlite_in_a_file {
+            $(mod $module { $(
+                #[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::world::World::on(crate::backends::sqlite_file().await)).await;
+                }
+            )+ })+
+        }
+    };
+}
+
+conformance! {
+    submit::{
+        a_trace_begins_with_its_root_queued,
+        the_same_key_for_the_same_is_answered_with_the_first_trace,
+        the_same_key_for_something_else_is_refused,
+        a_key_is_forgotten_in_time,
+        a_trace_with_a_later_time_waits_for_it,
+    }
+    claims::{
+        a_claim_hands_over_all_that_the_step_needs,
+        urgent_tasks_go_first_and_then_the_oldest,
+        a_small_trace_does_not_wait_for_a_large_ones_backlog,
+        a_stale_claim_changes_nothing,
+        a_released_claim_uses_up_no_retry,
+        a_failure_backs_off_and_then_becomes_a_dead_letter,
+        a_fatal_failure_ends_at_once,
+        an_overdue_claim_is_taken_back_and_a_renewed_one_is_not,
+        a_host_that_starts_anew_gets_its_tasks_back_in_the_queue,
+        a_task_that_was_there_when_its_host_died_three_times_is_a_dead_letter,
+        a_stop_that_nobody_ordered_is_a_release,
+    }
+    tree::{
+        children_run_and_are_folded,
+        a_dependent_waits_and_is_handed_what_it_named,
+        a_failed_dependency_skips_all_that_wait_for_it,
+        run_on_finished_runs_whatever_became_of_the_dependency,
+        a_group_aggregator_sees_all_its_siblings,
+        a_policy_that_is_not_met_fails_the_parent,
+        a_fold_may_split_again,
+        a_split_beyond_the_traces_bound_fails_the_step,
+        a_wide_tree_is_folded_from_many_batches,
+        a_carried_output_by_reference_comes_back,
+    }
+    cancel::{
+        a_cancelled_trace_ends_what_waits_and_tells_what_runs,
+        a_subtree_is_cancelled_and_the_rest_goes_on,
+        a_cancelled_claim_ends_cancelled_whatever_it_came_to,
+        orders_that_have_nothing_to_do_say_so,
+        a_submit_and_its_cancel_in_one_batch,
+    }
+    events::{
+        a_tasks_history_is_in_order_and_without_gaps,
+        reports_of_a_running_step_are_kept,
+        logs_are_read_by_subtree,
+        an_outside_event_is_kept_once,
+        attempts_are_kept_with_their_errors,
+    }
+    lists::{
+        pages_of_traces_are_stable_under_inserts,
+        traces_are_filtered,
+        pages_of_tasks_are_stable_under_inserts,
+        tasks_are_filtered,
+        a_tasks_path_leads_from_the_root,
+        dead_letters_come_newest_first_and_close_with_a_retry,
+        pages_of_results_hold_every_child_once,
+    }
+    rerun::{
+        a_retry_takes_over_what_succeeded_and_runs_the_rest,
+        a_retry_of_what_went_well_or_has_not_ended_is_refused,
+        a_dependent_of_something_that_runs_again_runs_again,
+    }
+    definitions::{
+        each_change_is_a_version,
+        an_expected_version_is_held_against_the_current_one,
+        the_version_of_an_instant_is_found,
+        definitions_are_listed_by_page,
+    }
+    modules::{
+        a_module_is_registered_once,
+        a_tag_moves,
+        tags_are_listed_by_page,
+    }
+}

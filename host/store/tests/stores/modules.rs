@@ -1,0 +1,71 @@
+//! Modules and tags.
+
+use std::time::Duration;
+
+use tower_domain::code_ref::{Digest, ModuleRef};
+use tower_domain::module::{Inspection, Module};
+use tower_store::read::PageRequest;
+
+use crate::world::{World, name};
+
+fn module(world: &World, byte: u8) -> Module {
+    let inspection = Inspection {
+        digest: Digest([byte; 32]),
+        size_bytes: 12,
+        contract: "0.1.0".to_owned(),
+        exports: vec!["command-tower:agent/step@0.1.0".to_owned()],
+        imports: Vec::new(),
+        capabilities: Vec::new(),
+        aggregates: false,
+        wit: "world x {}".to_owned(),
+        language: None,
+    };
+    Module { inspection, created_by: "ada".to_owned(), created_at: world.now() }
+}
+
+pub(crate) async fn a_module_is_registered_once(world: World) {
+    let store = &world.stores.modules;
+    let first = module(&world, 1);
+    assert!(store.add(&first, &name("m"), &[name("latest"), name("v1")], world.now()).await.unwrap());
+    let again = Module { created_by: "eve".to_owned(), ..first.clone() };
+    assert!(!store.add(&again, &name("n"), &[name("latest")], world.now()).await.unwrap());
+    assert_eq!(store.find(&first.inspection.digest).await.unwrap(), Some(first));
+    assert_eq!(store.find(&Digest([9; 32])).await.unwrap(), None);
+    assert_eq!(store.resolve(&"n".parse::<ModuleRef>().unwrap()).await.unwrap(), Some(Digest([1; 32])));
+    assert_eq!(store.resolve(&ModuleRef::Digest(Digest([1; 32]))).await.unwrap(), Some(Digest([1; 32])));
+    assert_eq!(store.resolve(&ModuleRef::Digest(Digest([9; 32]))).await.unwrap(), None);
+    assert_eq!(store.resolve(&"m:v2".parse::<ModuleRef>().unwrap()).await.unwrap(), None);
+}
+
+pub(crate) async fn a_tag_moves(world: World) {
+    let store = &world.stores.modules;
+    for byte in [1, 2] {
+        store.add(&module(&world, byte), &name("m"), &[name("latest")], world.now()).await.unwrap();
+        world.clock.advance(Duration::from_secs(1));
+    }
+    let latest: ModuleRef = "m".parse().unwrap();
+    assert_eq!(store.resolve(&latest).await.unwrap(), Some(Digest([2; 32])));
+    let moved = world.now();
+    assert!(store.set_tag(&name("m"), &name("latest"), &Digest([1; 32]), moved).await.unwrap());
+    assert!(!store.set_tag(&name("m"), &name("latest"), &Digest([9; 32]), world.now()).await.unwrap());
+    let tags = store.tags(&name("m")).await.unwrap();
+    assert_eq!((tags.len(), tags[0].digest, tags[0].updated_at), (1, Digest([1; 32]), moved));
+}
+
+pub(crate) async fn tags_are_listed_by_page(world: World) {
+    let store = &world.stores.modules;
+    store.add(&module(&world, 1), &name("b"), &[name("z"), name("a")], world.now()).await.unwrap();
+    store.add(&module(&world, 2), &name("a"), &[name("z")], world.now()).await.unwrap();
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.list(&PageRequest { after, limit: 2 }).await.unwrap();
+        seen.extend(page.items.into_iter().map(|tag| format!("{}:{}", tag.name, tag.tag)));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["a:z", "b:a", "b:z"]);
+    assert_eq!(store.tags(&name("b")).await.unwrap().iter().map(|tag| tag.tag.to_string()).collect::<Vec<_>>(), ["a", "z"]);
+}

@@ -1,0 +1,89 @@
+//! A retry: a new trace that takes over what succeeded.
+
+use tower_domain::control::ControlAction;
+use tower_domain::task::{Phase, Status, Task};
+use tower_domain::trace::TriggerType;
+use tower_store::read::{PageRequest, TaskFilter};
+use tower_store::work::{Answer, Claimed, Command};
+
+use crate::world::{World, inline, key};
+
+async fn tasks(world: &World, trace: tower_domain::id::TraceId) -> Vec<Task> {
+    world.stores.read.tasks(trace, &TaskFilter::default(), &PageRequest { after: None, limit: 500 }).await.unwrap().items
+}
+
+fn of<'a>(claimed: &'a [Claimed], text: &str) -> &'a Claimed {
+    claimed.iter().find(|claimed| claimed.key == key(text)).unwrap()
+}
+
+fn named<'a>(tasks: &'a [Task], text: &str) -> &'a Task {
+    tasks.iter().find(|task| task.key == key(text)).unwrap()
+}
+
+pub(crate) async fn a_retry_takes_over_what_succeeded_and_runs_the_rest(world: World) {
+    let (old, _) = world.submit().await;
+    let root = world.claim_one().await;
+    world.split(&root, vec![world.child(&root, "good"), world.child(&root, "bad"), world.child_after(&root, "after", &["bad", "good"])]).await;
+    let claimed = world.claim(10).await;
+    world.finish(of(&claimed, "good"), "\"kept\"").await;
+    world.fail_for_good(of(&claimed, "bad")).await;
+    world.fail_for_good(&world.claim_one().await).await;
+    assert_eq!(world.trace(old).await.status, Status::Failed);
+    let before = (world.trace(old).await, tasks(&world, old).await, world.events(old).await);
+
+    let (new, new_root) = world.submit_as(world.retry_of(old)).await;
+    let trace = world.trace(new).await;
+    assert_eq!((trace.rerun_of, trace.trigger_type, trace.counts.total(), trace.counts.success), (Some(old), TriggerType::Replay, 4, 1));
+    let found = tasks(&world, new).await;
+    let good = named(&found, "good");
+    assert_eq!((good.status, good.phase, good.output.clone()), (Status::Success, Phase::Cached, Some(inline("\"kept\""))));
+    assert_eq!((named(&found, "bad").phase, named(&found, "after").phase), (Phase::Queued, Phase::WaitingDeps));
+    assert_eq!((named(&found, "root").id, named(&found, "root").phase, named(&found, "root").completed_children), (new_root, Phase::WaitingChildren, 1));
+    assert!(found.iter().all(|task| before.1.iter().all(|old| old.id != task.id)));
+
+    let again = world.claim_one().await;
+    assert_eq!((again.key.as_str(), again.attempt), ("bad", 1));
+    world.finish(&again, "\"now\"").await;
+    let after = world.claim_one().await;
+    assert_eq!(after.upstream.iter().map(|result| result.output.clone()).collect::<Vec<_>>(), [Some(inline("\"now\"")), Some(inline("\"kept\""))]);
+    world.finish(&after, "1").await;
+    let fold = world.claim_one().await;
+    assert_eq!((fold.task_id, fold.carried.clone(), fold.summary.unwrap().succeeded), (new_root, Some(inline("\"carried\"")), 3));
+    world.finish(&fold, "2").await;
+    assert_eq!(world.trace(new).await.status, Status::Success);
+    assert_eq!((world.trace(old).await, tasks(&world, old).await, world.events(old).await), before, "history is not rewritten");
+    let orders = world.stores.read.control_events(old).await.unwrap();
+    assert_eq!((orders.len(), orders[0].action), (1, ControlAction::Retry));
+}
+
+pub(crate) async fn a_retry_of_what_went_well_or_has_not_ended_is_refused(world: World) {
+    let (trace_id, _) = world.submit().await;
+    let submit = |of| Command::Submit(Box::new(world.retry_of(of)));
+    assert_eq!(world.answer(submit(trace_id)).await, Answer::NotEnded);
+    world.finish(&world.claim_one().await, "1").await;
+    assert_eq!(world.answer(submit(trace_id)).await, Answer::NothingToRetry);
+    assert_eq!(world.answer(submit(world.trace_id())).await, Answer::NotFound);
+    let traces = world.stores.read.traces(&Default::default(), &PageRequest { after: None, limit: 10 }).await.unwrap();
+    assert_eq!(traces.items.len(), 1);
+    assert!(world.stores.read.control_events(trace_id).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_dependent_of_something_that_runs_again_runs_again(world: World) {
+    use tower_domain::split::PlannedChild;
+    use tower_domain::task::RunOn;
+    let (old, _) = world.submit().await;
+    let root = world.claim_one().await;
+    let after = PlannedChild { run_on: RunOn::Finished, ..world.child_after(&root, "after", &["bad"]) };
+    world.split(&root, vec![world.child(&root, "bad"), after, world.child(&root, "apart")]).await;
+    let claimed = world.claim(10).await;
+    world.fail_for_good(of(&claimed, "bad")).await;
+    world.finish(of(&claimed, "apart"), "1").await;
+    world.run_dry().await;
+    assert_eq!(world.trace(old).await.status, Status::Success);
+    let (new, _) = world.submit_as(world.retry_of(old)).await;
+    let found = tasks(&world, new).await;
+    assert_eq!((named(&found, "bad").phase, named(&found, "after").phase, named(&found, "apart").phase), (Phase::Queued, Phase::WaitingDeps, Phase::Cached));
+    world.run_dry().await;
+    let trace = world.trace(new).await;
+    assert_eq!((trace.status, trace.counts.success), (Status::Success, 4));
+}

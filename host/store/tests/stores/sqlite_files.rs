@@ -1,0 +1,219 @@
+//! What only a file can do: refuse to be opened, survive, be cut off in the middle.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tower_domain::clock::Timestamp;
+use tower_domain::task::{Phase, Status};
+use tower_store::StoreError;
+use tower_store::blobs::MemoryBlobs;
+use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
+use tower_store::work::{Batch, Claim, Command};
+
+use crate::backends::Backend;
+use crate::world::{HOST, World};
+
+async fn open(path: &Path) -> SqliteStore {
+    sqlite::open(SqliteOptions::file(path)).await.unwrap()
+}
+
+fn world(store: SqliteStore) -> World {
+    World::on(Backend { stores: store.stores(Arc::new(MemoryBlobs::default())), inspect: Arc::new(store), keep: Box::new(()) })
+}
+
+async fn refusal(path: &Path) -> String {
+    match sqlite::open(SqliteOptions::file(path)).await {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(StoreError::Unusable(message)) => {
+            assert!(message.contains(&*path.to_string_lossy()), "{message} does not name the file");
+            message
+        }
+        Err(error) => panic!("not clear enough: {error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    for content in ["x", "SQLite format 3\0 and then nothing of the kind", &"text ".repeat(10_000)] {
+        std::fs::write(&path, content).unwrap();
+        refusal(&path).await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "it was changed");
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refusal(folder.path()).await.contains("folder"));
+    assert!(refusal(&folder.path().join("missing/tower.db")).await.contains("cannot be written"));
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    refusal(&folder.path().join("file/tower.db")).await;
+    let mut sealed = folder.path().metadata().unwrap().permissions();
+    let path = folder.path().join("tower.db");
+    drop(open(&path).await);
+    sealed.set_readonly(true);
+    std::fs::set_permissions(&path, sealed).unwrap();
+    // Whoever may write everything is not stopped by it.
+    if std::fs::OpenOptions::new().write(true).open(&path).is_err() {
+        assert!(refusal(&path).await.contains("cannot be written"));
+    }
+}
+
+async fn change(path: &Path, statement: &'static str) {
+    use sqlx::{ConnectOptions, Connection};
+    let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap();
+    sqlx::raw_sql(statement).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn another_programs_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mail.db");
+    change(&path, "CREATE TABLE mails (id INTEGER)").await;
+    let before = std::fs::read(&path).unwrap();
+    assert!(refusal(&path).await.contains("another program"));
+    assert_eq!(std::fs::read(&path).unwrap(), before, "it was changed");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    open(&path).await.close().await.unwrap();
+    change(&path, "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)").await;
+    assert!(refusal(&path).await.contains("newer"));
+}
+
+#[tokio::test]
+async fn a_second_tower_on_the_same_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    let first = open(&path).await;
+    assert!(refusal(&path).await.contains("in use"));
+    let stores = first.stores(Arc::new(MemoryBlobs::default()));
+    drop(first);
+    refusal(&path).await;
+    drop(stores);
+    open(&path).await;
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    let first = world(open(&path).await);
+    let (trace_id, root) = first.submit().await;
+    first.claim_one().await;
+    let events = first.events(trace_id).await;
+    // What a kill leaves: the files as they are, the write-ahead log unmerged.
+    let crashed = folder.path().join("crashed.db");
+    for suffix in ["", "-wal"] {
+        std::fs::copy(format!("{}{suffix}", path.display()), format!("{}{suffix}", crashed.display())).unwrap();
+    }
+    let second = world(open(&crashed).await);
+    second.clock.set_micros(first.now().as_micros());
+    assert_eq!(second.events(trace_id).await, events);
+    assert_eq!(second.task(root).await.phase, Phase::Executing);
+    second.is_sound().await;
+    second.commit(vec![Command::Expire(tower_store::work::Expire::Host { host: HOST.to_owned(), suspects: Vec::new() })]).await;
+    second.finish(&second.claim_one().await, "1").await;
+    assert_eq!(second.trace(trace_id).await.status, Status::Success);
+    drop(first);
+    assert_eq!(world(open(&path).await).events(trace_id).await, events);
+}
+
+/// Polls a future so many times and then drops it.
+async fn cut_off<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    for _ in 0..polls {
+        let ready = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+        if let Poll::Ready(output) = ready {
+            return Some(output);
+        }
+        // SQLite's thread goes on meanwhile.
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    None
+}
+
+#[tokio::test]
+async fn a_commit_that_is_dropped_in_the_middle_leaves_all_or_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for memory in [false, true] {
+        let options = if memory { SqliteOptions::memory() } else { SqliteOptions::file(folder.path().join("tower.db")) };
+        let world = world(sqlite::open(options).await.unwrap());
+        let (trace_id, _) = world.submit().await;
+        let root = world.claim_one().await;
+        world.split(&root, (0..200).map(|number| world.child(&root, &format!("c{number}"))).collect()).await;
+        let (mut cut, mut whole) = (0, 0);
+        for polls in 0..100 {
+            let claimed = world.claim(3).await;
+            if claimed.is_empty() {
+                break;
+            }
+            let before = world.trace(trace_id).await;
+            let commands: Vec<Command> = claimed.iter().map(|claimed| world.good(claimed, "1")).collect();
+            let claim = Some(Claim { host: HOST.to_owned(), limit: 2, lease_until: world.now() });
+            let batch = Batch { now: world.now(), host: HOST.to_owned(), trace_tasks_max: 1_000, commands, claim };
+            let end = cut_off(world.stores.work.commit(batch), polls).await;
+            let after = world.trace(trace_id).await;
+            world.is_sound().await;
+            if end.is_some() || after.counts.success == before.counts.success + 3 {
+                assert_eq!(after.counts.success, before.counts.success + 3);
+                whole += 1;
+            } else {
+                assert_eq!(after, before, "half of it was done");
+                cut += 1;
+            }
+            if end.is_some() {
+                break;
+            }
+            world.clock.advance(Duration::from_secs(60));
+            world.commit(vec![Command::Expire(tower_store::work::Expire::Overdue)]).await;
+        }
+        assert!(cut > 5 && whole > 0, "{cut} cut, {whole} whole");
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_the_middle_undoes_the_batch_and_the_next_one_works() {
+    let world = World::on(crate::backends::sqlite_file().await);
+    let (trace_id, root) = world.submit().await;
+    // The second trace has the first one's id: the table refuses it after the first was written.
+    let fresh = world.new_trace();
+    let twice = tower_store::work::NewTrace { trace_id, ..world.new_trace() };
+    let commands = vec![Command::Submit(Box::new(fresh.clone())), Command::Submit(Box::new(twice))];
+    let batch = Batch { now: world.now(), host: HOST.to_owned(), trace_tasks_max: 10, commands, claim: None };
+    assert!(matches!(world.stores.work.commit(batch).await, Err(StoreError::Database(_))));
+    assert!(world.stores.read.trace(fresh.trace_id).await.unwrap().is_none());
+    world.is_sound().await;
+    world.submit_as(fresh).await;
+    assert_eq!(world.claim(10).await.len(), 2);
+    assert_eq!(world.status(root).await, Status::Running);
+}
+
+#[tokio::test]
+async fn readers_do_not_wait_for_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    let world = world(open(&path).await);
+    let (trace_id, _) = world.submit().await;
+    // Another process, a backup say, holds the write lock for a moment: readers go on, the writer waits.
+    use sqlx::{ConnectOptions, Connection};
+    let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let new = Box::new(world.new_trace());
+    let batch = Batch { now: Timestamp::from_micros(1), host: HOST.to_owned(), trace_tasks_max: 10, commands: vec![Command::Submit(new)], claim: None };
+    let work = world.stores.work.clone();
+    let commit = tokio::spawn(async move { work.commit(batch).await });
+    tokio::time::timeout(Duration::from_secs(2), world.trace(trace_id)).await.unwrap();
+    assert!(!commit.is_finished());
+    other.close().await.unwrap();
+    commit.await.unwrap().unwrap();
+}

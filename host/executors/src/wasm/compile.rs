@@ -5,8 +5,8 @@
 //! [`compiles_at_once`](super::WasmConfig::compiles_at_once) run.
 
 use tower_domain::module::Inspection;
-use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::bindings::{aggregate, step};
 use super::guest_state::GuestState;

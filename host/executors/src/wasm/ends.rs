@@ -85,7 +85,9 @@ pub(super) fn cut(cut: Cut, step: &Step) -> StepEnd {
     let profile = &step.definition.spec.resource_profile;
     match cut {
         Cut::TimedOut => retryable("GUEST_TIMEOUT", format!("stopped after {:?}, its timeout; raise timeout_sec, or do less in one step", step.timeout)),
-        Cut::CpuSpent => fatal("GUEST_CPU_LIMIT", format!("stopped after {} ms on the processor; raise resource_profile.cpu_ms, or do less in one step", profile.cpu_ms)),
+        Cut::CpuSpent => {
+            fatal("GUEST_CPU_LIMIT", format!("stopped after {} ms on the processor; raise resource_profile.cpu_ms, or do less in one step", profile.cpu_ms))
+        }
         Cut::Stopped(Stop::Cancelled) => StepEnd::Cancelled,
         Cut::Stopped(Stop::Released) => StepEnd::Released,
     }
@@ -119,7 +121,11 @@ pub(super) fn broke(broken: &Broken, state: &GuestState, stdio: &Stdio, step: &S
     let text = error.root_cause().to_string();
     // Wasmtime keeps this error's type to itself.
     if text.contains("fuel allocated for hostcalls") {
-        return if in_guest { fatal(GUEST_QUOTA, "one call handed the host too much at once; split in several calls") } else { too_large("many times the bound") };
+        return if in_guest {
+            fatal(GUEST_QUOTA, "one call handed the host too much at once; split in several calls")
+        } else {
+            too_large("many times the bound")
+        };
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::StackOverflow) || trap == Some(&Trap::MemoryOutOfBounds) && recurses(error) {
@@ -127,7 +133,8 @@ pub(super) fn broke(broken: &Broken, state: &GuestState, stdio: &Stdio, step: &S
     }
     if state.memory.was_hit() {
         let max = state.memory.bytes_max();
-        let text = format!("all memories and tables of the step together would be more than {max} bytes; raise resource_profile.memory_bytes, or hold less ({text})");
+        let text =
+            format!("all memories and tables of the step together would be more than {max} bytes; raise resource_profile.memory_bytes, or hold less ({text})");
         return fatal("GUEST_MEMORY_LIMIT", with_stderr(&text, stdio));
     }
     match stage {

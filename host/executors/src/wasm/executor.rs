@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tower_domain::clock::Clock;
 use tower_domain::code_ref::{CodeRef, Digest, ModuleRef};
@@ -46,13 +46,7 @@ impl WasmExecutor {
         let (engine, slots) = make_engine(&config)?;
         let linker = make_linker(&engine).map_err(|error| SetupError::Engine(format!("{error:#}")))?;
         let runtime = GuestRuntime::start(&engine, config.guest_threads, config.tick)?;
-        Ok(Self {
-            modules: Modules::new(engine, linker, slots, &config, source),
-            slots: Arc::new(Semaphore::new(slots as usize)),
-            clock,
-            runtime,
-            config,
-        })
+        Ok(Self { modules: Modules::new(engine, linker, slots, &config, source), slots: Arc::new(Semaphore::new(slots as usize)), clock, runtime, config })
     }
 
     /// Inspects, compiles and type-checks bytes at upload, and keeps the result for the first step that needs it.
@@ -102,9 +96,23 @@ impl WasmExecutor {
             Leg::Run if !(aggregator && aggregates) => Entry::Run,
             Leg::Aggregate | Leg::Run => Entry::Aggregate(step.summary.unwrap_or_default()),
         };
-        let upstream = if matches!(entry, Entry::Run) && aggregator && step.upstream.is_empty() { Some(unless_stopped(&*host, upstream(&step, &*host)).await??) } else { None };
+        let upstream = if matches!(entry, Entry::Run) && aggregator && step.upstream.is_empty() {
+            Some(unless_stopped(&*host, upstream(&step, &*host)).await??)
+        } else {
+            None
+        };
         let slots = unless_stopped(&*host, Arc::clone(&self.slots).acquire_many_owned(component.slots)).await?.map_err(|_| StepEnd::Released)?;
-        let run = Run { component, entry, step, upstream, host, clock: Arc::clone(&self.clock), home: Handle::try_current().unwrap_or_else(|_| self.runtime.handle().clone()), workspace, hostcall_bytes_max: self.config.hostcall_bytes_max };
+        let run = Run {
+            component,
+            entry,
+            step,
+            upstream,
+            host,
+            clock: Arc::clone(&self.clock),
+            home: Handle::try_current().unwrap_or_else(|_| self.runtime.handle().clone()),
+            workspace,
+            hostcall_bytes_max: self.config.hostcall_bytes_max,
+        };
         Ok(self.on_guest_thread(run, slots).await)
     }
 
@@ -140,7 +148,10 @@ impl Executor for WasmExecutor {
             return Err(CodeProblem { code: "WORKSPACE_UNKNOWN", message: workspace_unknown(name.as_str()) });
         }
         if spec.resource_profile.memory_bytes > self.config.memory_bytes_max {
-            let message = format!("resource_profile.memory_bytes is {}, and this host gives a step {} at most", spec.resource_profile.memory_bytes, self.config.memory_bytes_max);
+            let message = format!(
+                "resource_profile.memory_bytes is {}, and this host gives a step {} at most",
+                spec.resource_profile.memory_bytes, self.config.memory_bytes_max
+            );
             return Err(CodeProblem { code: "MEMORY_TOO_LARGE", message });
         }
         self.modules.exists(module).await.map_err(|error| CodeProblem { code: load_code(&error), message: load_message(module, &error) })
@@ -195,7 +206,9 @@ async fn upstream(step: &Step, host: &dyn StepHost) -> Result<Vec<TaskResult>, S
         bytes += page.items.iter().map(|result| result.output.as_ref().map_or(0, output_bytes)).sum::<u64>();
         results.extend(page.items);
         if results.len() > UPSTREAM_RESULTS_MAX || bytes > bytes_max {
-            let message = format!("more results than `step.run` can be given ({UPSTREAM_RESULTS_MAX}, or {bytes_max} bytes): export `aggregate`, which reads them page by page");
+            let message = format!(
+                "more results than `step.run` can be given ({UPSTREAM_RESULTS_MAX}, or {bytes_max} bytes): export `aggregate`, which reads them page by page"
+            );
             return Err(ends::fatal("UPSTREAM_TOO_LARGE", message));
         }
         match page.next {

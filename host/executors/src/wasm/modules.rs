@@ -118,7 +118,12 @@ impl Modules {
     }
 
     /// A refusal is an answer and kept; trouble is none, so that the next who asks tries again.
-    async fn fill(&self, digest: Digest, cell: &OnceCell<Loaded>, load: impl Future<Output = Result<Loaded, LoadError>>) -> Result<(Arc<LoadedComponent>, Arc<Inspection>), LoadError> {
+    async fn fill(
+        &self,
+        digest: Digest,
+        cell: &OnceCell<Loaded>,
+        load: impl Future<Output = Result<Loaded, LoadError>>,
+    ) -> Result<(Arc<LoadedComponent>, Arc<Inspection>), LoadError> {
         let filled = cell.get_or_try_init(|| load).await;
         match filled {
             Ok(loaded) => {

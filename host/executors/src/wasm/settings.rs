@@ -8,9 +8,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::inspect::FEATURES_OFF;
 use tower_domain::definition::ResourceProfile;
 use tower_domain::name::Name;
-use super::inspect::FEATURES_OFF;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// Core instances that one component may be made of. A Python guest has 14.

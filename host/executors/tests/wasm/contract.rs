@@ -190,7 +190,8 @@ async fn an_aggregator_without_the_export_gets_the_results_as_upstream() {
     let host = Arc::new(FakeHost::new());
     *host.results.lock().unwrap() = results(1_500, &Json::trusted("2"));
     // How many there are stands in the task at a place that the contract fixes: the length of `upstream`.
-    let plain = Guest::new(&format!("(i32.store (i32.const 1040) (i32.const 4)) {} {DONE}", digits("(i32.load offset=56 (local.get $task))"))).pages(64).component();
+    let plain =
+        Guest::new(&format!("(i32.store (i32.const 1040) (i32.const 4)) {} {DONE}", digits("(i32.load offset=56 (local.get $task))"))).pages(64).component();
     let step = bench.step(plain.clone(), json!({})).await.actor(ActorType::GroupAgg).summary(1_500);
     let end = bench.executor.run(step.build(), host.clone()).await;
     assert_eq!(output(end), json!(1_500));
@@ -201,7 +202,9 @@ async fn an_aggregator_without_the_export_gets_the_results_as_upstream() {
 
 /// Writes a number of four digits at 2048.
 fn digits(number: &str) -> String {
-    let digit = |at: u32, unit: u32| format!("(i32.store8 (i32.const {at}) (i32.add (i32.const 48) (i32.rem_u (i32.div_u {number} (i32.const {unit})) (i32.const 10))))");
+    let digit = |at: u32, unit: u32| {
+        format!("(i32.store8 (i32.const {at}) (i32.add (i32.const 48) (i32.rem_u (i32.div_u {number} (i32.const {unit})) (i32.const 10))))")
+    };
     [digit(2048, 1000), digit(2049, 100), digit(2050, 10), digit(2051, 1)].join(" ")
 }
 

@@ -8,7 +8,7 @@ use tower_domain::name::Name;
 use tower_domain::step::Executor;
 use tower_executors::wasm::WasmConfig;
 
-use crate::bench::{Bench, fatal, output, probe, step};
+use crate::bench::{Bench, fatal, on_time, output, probe, retryable, step, timed};
 
 struct Workspace {
     bench: Bench,
@@ -47,7 +47,9 @@ async fn a_granted_workspace_can_be_read() {
 #[tokio::test]
 async fn nothing_outside_of_the_workspace_can_be_read() {
     let workspace = Workspace::new();
-    for path in ["/workspace/../secret.txt", "/workspace/absolute", "/workspace/relative", "/workspace/up/secret.txt", "/etc/passwd", "../secret.txt", "secret.txt"] {
+    for path in
+        ["/workspace/../secret.txt", "/workspace/absolute", "/workspace/relative", "/workspace/up/secret.txt", "/etc/passwd", "../secret.txt", "secret.txt"]
+    {
         let read = workspace.with_grant(json!({ "do": "read", "path": path })).await;
         assert!(read.get("text").is_none() && read["error"].is_string(), "{path}: {read}");
     }
@@ -66,6 +68,18 @@ async fn nothing_in_the_workspace_can_be_changed() {
     }
     assert_eq!(std::fs::read_to_string(workspace.folder.path().join("inside/data.txt")).unwrap(), "hello");
     assert!(!workspace.folder.path().join("inside/new.txt").exists());
+}
+
+#[tokio::test]
+async fn w05_a_step_that_waits_for_a_pipe_in_the_workspace_ends_on_time() {
+    let workspace = Workspace::new();
+    let pipe = workspace.folder.path().join("inside/pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let step = workspace.bench.probe(json!({ "do": "read", "path": "/workspace/pipe" })).await;
+    let step = step.spec("capabilities", json!({ "workspace": "data" })).timeout_ms(150);
+    let (end, took) = timed(workspace.bench.run(step)).await;
+    assert_eq!(retryable(end).0, "GUEST_TIMEOUT");
+    on_time(took, 150);
 }
 
 #[tokio::test]

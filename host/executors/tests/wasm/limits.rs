@@ -79,8 +79,12 @@ fn with_wasi_cli() -> String {
 #[tokio::test]
 async fn w40_random_bytes_are_bounded() {
     let bench = Bench::new();
-    let guest = Guest::new("(call $random (i64.const 1048576) (i32.const 3072)) (i32.const 1024)").import(r#"(import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))"#);
-    let wit = crate::guests::world_with("import wasi:random/random@0.2.6;", "package wasi:random@0.2.6 { interface random { get-random-bytes: func(len: u64) -> list<u8>; } }");
+    let guest = Guest::new("(call $random (i64.const 1048576) (i32.const 3072)) (i32.const 1024)")
+        .import(r#"(import "wasi:random/random@0.2.6" "get-random-bytes" (func $random (param i64 i32)))"#);
+    let wit = crate::guests::world_with(
+        "import wasi:random/random@0.2.6;",
+        "package wasi:random@0.2.6 { interface random { get-random-bytes: func(len: u64) -> list<u8>; } }",
+    );
     let step = bench.step(crate::guests::encode_wit(&guest.core(), &wit, "test:t/w"), json!({})).await;
     let (code, message) = retryable(bench.run(step).await);
     assert_eq!(code, "GUEST_TRAP", "{message}");

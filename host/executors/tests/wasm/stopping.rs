@@ -193,7 +193,9 @@ async fn the_ticker_wakes_up_after_it_slept() {
 #[tokio::test]
 async fn a_sleep_of_all_eternity_is_a_sleep() {
     let bench = Bench::new();
-    let guest = Guest::new("(call $sleep (i64.const -1) (i32.const 3072)) (i32.const 1024)").import(&format!(r#"(import "{CONTROL}" "sleep" (func $sleep (param i64 i32)))"#)).component();
+    let guest = Guest::new("(call $sleep (i64.const -1) (i32.const 3072)) (i32.const 1024)")
+        .import(&format!(r#"(import "{CONTROL}" "sleep" (func $sleep (param i64 i32)))"#))
+        .component();
     let step = bench.step(guest, json!({})).await.timeout_ms(100);
     let (end, took) = timed(bench.run(step)).await;
     assert_eq!(retryable(end).0, "GUEST_TIMEOUT");
@@ -202,7 +204,13 @@ async fn a_sleep_of_all_eternity_is_a_sleep() {
 
 #[tokio::test]
 async fn a_dropped_executor_leaves_no_thread_behind() {
-    let threads = || std::fs::read_dir("/proc/self/task").unwrap().flatten().filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("tower-"))).count();
+    let threads = || {
+        std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .flatten()
+            .filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("tower-")))
+            .count()
+    };
     let bench = Bench::new();
     wait_until("the threads have started", || threads() >= 2).await;
     let step = bench.probe(json!({ "do": "echo" })).await;

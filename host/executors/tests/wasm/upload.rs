@@ -189,7 +189,14 @@ fn w42_a_bomb_behind_aliases_is_counted_as_well() {
         (component $b (alias outer 1 $a (component $x)) (instance (instantiate $x)) (instance (instantiate $x)))
         (component $c (alias outer 1 $b (component $x)) (instance (instantiate $x)) (instance (instantiate $x)) (export "again" (component $x)))
         "#;
-    let text = refused(&component(&format!("{}{})", bomb.replace("(module $m)", "$m2").replace("(component $a ", "(component $a (alias outer 1 $m (core module $m2)) "), "(instance (instantiate $c))".repeat(11))), "STATIC_LIMIT");
+    let text = refused(
+        &component(&format!(
+            "{}{})",
+            bomb.replace("(module $m)", "$m2").replace("(component $a ", "(component $a (alias outer 1 $m (core module $m2)) "),
+            "(instance (instantiate $c))".repeat(11)
+        )),
+        "STATIC_LIMIT",
+    );
     assert!(text.contains("44 core instances"), "{text}");
     // What comes out of an instance could be anything.
     let as_value = r#"(component (component $a (component $inner) (export "inner" (component $inner))) (instance $i (instantiate $a)) (alias export $i "inner" (component $x)))"#;

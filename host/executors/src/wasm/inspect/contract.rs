@@ -110,10 +110,14 @@ fn version_of(resolve: &Resolve, interface: InterfaceId) -> Option<String> {
 pub(super) fn check_functions(theirs: &Resolve, interface: InterfaceId, name: &str) -> Result<(), InspectError> {
     let ours = CONTRACT.interfaces.iter().find(|(_, ours)| ours.name.as_deref() == Some(name));
     let Some((_, ours)) = ours else {
-        return Err(InspectError::UnknownImport { imports: vec![format!("command-tower:agent/{name}")], hint: format!("; the contract is that of version {}", CONTRACT_VERSIONS.join(", ")) });
+        return Err(InspectError::UnknownImport {
+            imports: vec![format!("command-tower:agent/{name}")],
+            hint: format!("; the contract is that of version {}", CONTRACT_VERSIONS.join(", ")),
+        });
     };
     let wrong = |function: &str| {
-        let text = format!("its {name}.{function} has another type than the contract's: build it against the WIT files of version {}", CONTRACT_VERSIONS.join(", "));
+        let text =
+            format!("its {name}.{function} has another type than the contract's: build it against the WIT files of version {}", CONTRACT_VERSIONS.join(", "));
         InspectError::WorldMismatch(InspectError::cleaned(&text))
     };
     for (function, theirs_function) in &theirs.interfaces[interface].functions {
@@ -158,14 +162,21 @@ impl Pair<'_> {
         let (Type::Id(their_id), Type::Id(our_id)) = (theirs, ours) else { return theirs == ours };
         match (&self.theirs.types[their_id].kind, &self.ours.types[our_id].kind) {
             (TypeDefKind::Record(theirs), TypeDefKind::Record(ours)) => {
-                theirs.fields.len() == ours.fields.len() && theirs.fields.iter().zip(&ours.fields).all(|(theirs, ours)| theirs.name == ours.name && self.same(&theirs.ty, &ours.ty))
+                theirs.fields.len() == ours.fields.len()
+                    && theirs.fields.iter().zip(&ours.fields).all(|(theirs, ours)| theirs.name == ours.name && self.same(&theirs.ty, &ours.ty))
             }
             (TypeDefKind::Variant(theirs), TypeDefKind::Variant(ours)) => {
                 theirs.cases.len() == ours.cases.len()
-                    && theirs.cases.iter().zip(&ours.cases).all(|(theirs, ours)| theirs.name == ours.name && self.same_option(theirs.ty.as_ref(), ours.ty.as_ref()))
+                    && theirs
+                        .cases
+                        .iter()
+                        .zip(&ours.cases)
+                        .all(|(theirs, ours)| theirs.name == ours.name && self.same_option(theirs.ty.as_ref(), ours.ty.as_ref()))
             }
             (TypeDefKind::Enum(theirs), TypeDefKind::Enum(ours)) => theirs.cases.iter().map(|case| &case.name).eq(ours.cases.iter().map(|case| &case.name)),
-            (TypeDefKind::Result(theirs), TypeDefKind::Result(ours)) => self.same_option(theirs.ok.as_ref(), ours.ok.as_ref()) && self.same_option(theirs.err.as_ref(), ours.err.as_ref()),
+            (TypeDefKind::Result(theirs), TypeDefKind::Result(ours)) => {
+                self.same_option(theirs.ok.as_ref(), ours.ok.as_ref()) && self.same_option(theirs.err.as_ref(), ours.err.as_ref())
+            }
             (TypeDefKind::Option(theirs), TypeDefKind::Option(ours)) | (TypeDefKind::List(theirs), TypeDefKind::List(ours)) => self.same(theirs, ours),
             // The contract has no other kinds.
             _ => false,

@@ -66,7 +66,9 @@ pub enum InspectError {
         imports: Vec<String>,
     },
     /// It uses a proposal that is off.
-    #[error("it uses a WebAssembly feature that is off here: {0}. Off are threads and shared memory, 64-bit memories, garbage collection, exceptions and component-model async (WASI 0.3)")]
+    #[error(
+        "it uses a WebAssembly feature that is off here: {0}. Off are threads and shared memory, 64-bit memories, garbage collection, exceptions and component-model async (WASI 0.3)"
+    )]
     FeatureOff(String),
     /// It is too large in one way or another to ever run.
     #[error("{0}")]

@@ -3,7 +3,8 @@
 use wasmparser::{KnownCustom, Parser, Payload};
 
 /// Tools that wrap an interpreter: the language of the interpreter's own code is not the author's.
-const BY_TOOL: &[(&str, &str)] = &[("componentize-py", "Python"), ("ComponentizeJS", "JavaScript"), ("componentize-qjs", "JavaScript"), ("jco", "JavaScript"), ("TinyGo", "Go")];
+const BY_TOOL: &[(&str, &str)] =
+    &[("componentize-py", "Python"), ("ComponentizeJS", "JavaScript"), ("componentize-qjs", "JavaScript"), ("jco", "JavaScript"), ("TinyGo", "Go")];
 
 /// Longest word that is believed to be a language.
 const LANGUAGE_BYTES_MAX: usize = 32;
@@ -17,7 +18,9 @@ pub(super) fn language(bytes: &[u8]) -> Option<String> {
         for field in fields.into_iter().flatten() {
             for value in field.values.into_iter().flatten() {
                 match field.name {
-                    "processed-by" => by_tool = by_tool.or_else(|| BY_TOOL.iter().find(|(tool, _)| *tool == value.name).map(|(_, language)| (*language).to_owned())),
+                    "processed-by" => {
+                        by_tool = by_tool.or_else(|| BY_TOOL.iter().find(|(tool, _)| *tool == value.name).map(|(_, language)| (*language).to_owned()))
+                    }
                     "language" if is_word(value.name) => {
                         first.get_or_insert_with(|| value.name.to_owned());
                     }

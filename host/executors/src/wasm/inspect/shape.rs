@@ -57,7 +57,11 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), InspectError> {
     }
     let whole = walk.whole;
     let bound = |what: &str, is: u64, max: u64| {
-        if is <= max { Ok(()) } else { Err(InspectError::StaticLimit(format!("it comes to {is} {what} when it is instantiated, and {max} is the most that a component may have"))) }
+        if is <= max {
+            Ok(())
+        } else {
+            Err(InspectError::StaticLimit(format!("it comes to {is} {what} when it is instantiated, and {max} is the most that a component may have")))
+        }
     };
     bound("core instances", whole.core_instances, CORE_INSTANCES_MAX.into())?;
     bound("instances of inner components", whole.component_instances, COMPONENT_INSTANCES_MAX)?;

@@ -120,7 +120,9 @@ impl FromStr for CodeRef {
     fn from_str(text: &str) -> Result<Self, BadCodeRef> {
         match text.strip_prefix("wasm://") {
             Some(module) => Ok(Self::Wasm(module.parse()?)),
-            None => Err(BadCodeRef { got: text.chars().take(64).collect(), rule: "this version of the tower runs `wasm://name[:tag]` and `wasm://sha256:…`" }),
+            None => {
+                Err(BadCodeRef { got: text.chars().take(64).collect(), rule: "this version of the tower runs `wasm://name[:tag]` and `wasm://sha256:…`" })
+            }
         }
     }
 }

@@ -210,7 +210,11 @@ impl DefinitionSpec {
             format!("at most {} tags, none empty", bounds::TAGS_MAX),
         );
         need(labels_are_sound(&self.labels), "/labels", LABEL_RULE.to_owned());
-        need(bounds::TIMEOUT_SEC.contains(&self.timeout_sec), "/timeout_sec", format!("{} to {} seconds", bounds::TIMEOUT_SEC.start(), bounds::TIMEOUT_SEC.end()));
+        need(
+            bounds::TIMEOUT_SEC.contains(&self.timeout_sec),
+            "/timeout_sec",
+            format!("{} to {} seconds", bounds::TIMEOUT_SEC.start(), bounds::TIMEOUT_SEC.end()),
+        );
         need(bounds::MAX_RETRIES.contains(&self.max_retries), "/max_retries", format!("{} to {}", bounds::MAX_RETRIES.start(), bounds::MAX_RETRIES.end()));
         need(bounds::PRIORITY.contains(&self.priority), "/priority", "1 to 10, 10 the most urgent".to_owned());
         need(bounds::MAX_LAYERS.contains(&self.max_layers), "/max_layers", format!("at most {}", bounds::MAX_LAYERS.end()));
@@ -219,8 +223,16 @@ impl DefinitionSpec {
         need(self.default_params.as_str().starts_with('{'), "/default_params", "a JSON object".to_owned());
         need(self.retry.is_sound(), "/retry", RetryPolicy::RULE.to_owned());
         let profile = self.resource_profile;
-        need((65_536..=ResourceProfile::MEMORY_BYTES_MAX).contains(&profile.memory_bytes), "/resource_profile/memory_bytes", format!("65536 to {} bytes", ResourceProfile::MEMORY_BYTES_MAX));
-        need((1..=ResourceProfile::CPU_MS_MAX).contains(&profile.cpu_ms), "/resource_profile/cpu_ms", format!("1 to {} milliseconds", ResourceProfile::CPU_MS_MAX));
+        need(
+            (65_536..=ResourceProfile::MEMORY_BYTES_MAX).contains(&profile.memory_bytes),
+            "/resource_profile/memory_bytes",
+            format!("65536 to {} bytes", ResourceProfile::MEMORY_BYTES_MAX),
+        );
+        need(
+            (1..=ResourceProfile::CPU_MS_MAX).contains(&profile.cpu_ms),
+            "/resource_profile/cpu_ms",
+            format!("1 to {} milliseconds", ResourceProfile::CPU_MS_MAX),
+        );
         need(profile.log_bytes <= ResourceProfile::LOG_BYTES_MAX, "/resource_profile/log_bytes", format!("at most {} bytes", ResourceProfile::LOG_BYTES_MAX));
         errors
     }

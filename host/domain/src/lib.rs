@@ -12,7 +12,7 @@
 //! - [`lifecycle`]: the state machine of a task; the only place that decides transitions
 //! - [`split`]: a guest's wish for children → a checked plan, or a refusal
 //! - [`aggregation`]: what becomes of a task once its children have ended
-//! - [`retry`]: backoff
+//! - [`retry`]: how long to wait before an attempt
 //! - [`step`]: the one interface between the tower and the code that it runs
 //!
 //! Invariants that everything else relies on: a terminal state never changes; every claim raises the fence; whatever a

@@ -175,7 +175,13 @@ impl Staging {
     }
 
     /// Checks a call as a whole and stages it; or refuses it as a whole.
-    pub fn split(&mut self, splitter: &Splitter, requests: &[ChildRequest], definitions: &dyn Definitions, ids: &dyn IdSource) -> Result<Vec<TaskId>, SplitRefused> {
+    pub fn split(
+        &mut self,
+        splitter: &Splitter,
+        requests: &[ChildRequest],
+        definitions: &dyn Definitions,
+        ids: &dyn IdSource,
+    ) -> Result<Vec<TaskId>, SplitRefused> {
         if !splitter.may_split() {
             return Err(refuse(SplitRefusal::NotAllowed, None, why_not(splitter)));
         }
@@ -187,7 +193,11 @@ impl Staging {
             let child = plan_child(splitter, request, definitions, ids)?;
             let twin = fresh_keys.get(&child.key).map(|at| &fresh[*at]).or_else(|| self.staged.get(&child.key).map(|at| &self.plan[*at]));
             if let Some(twin) = twin {
-                answer.push(same_or_refuse(&child, twin.id, twin.definition.id == child.definition.id && twin.params == child.params && twin.depends_on == child.depends_on)?);
+                answer.push(same_or_refuse(
+                    &child,
+                    twin.id,
+                    twin.definition.id == child.definition.id && twin.params == child.params && twin.depends_on == child.depends_on,
+                )?);
             } else if let Some(twin) = self.existing.get(&child.key) {
                 answer.push(same_or_refuse(&child, twin.id, twin.definition == child.definition.id && twin.params == child.params)?);
             } else {
@@ -235,7 +245,11 @@ fn why_not(splitter: &Splitter) -> String {
 }
 
 fn same_or_refuse(child: &PlannedChild, twin: TaskId, same: bool) -> Result<TaskId, SplitRefused> {
-    if same { Ok(twin) } else { Err(refuse(SplitRefusal::DuplicateKey, Some(child.key.as_str()), "the key is taken by a child with another definition, params or dependencies")) }
+    if same {
+        Ok(twin)
+    } else {
+        Err(refuse(SplitRefusal::DuplicateKey, Some(child.key.as_str()), "the key is taken by a child with another definition, params or dependencies"))
+    }
 }
 
 fn plan_child(splitter: &Splitter, request: &ChildRequest, definitions: &dyn Definitions, ids: &dyn IdSource) -> Result<PlannedChild, SplitRefused> {

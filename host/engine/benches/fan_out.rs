@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p tower-engine --bench fan_out [-- CHILDREN …]`, by default 1 000 and 10 000.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
+
 use std::time::Instant;
 
 use tower_store::sqlite::SqliteOptions;

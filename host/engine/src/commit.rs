@@ -1,29 +1,16 @@
-//! Group commit: one writer, one transaction at a time. What comes up while one is at the disk is the next one's batch, so that no
-//! timer is needed and a lone command does not wait.
+//! The way to the writer: commands in, answers out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
-use tower_domain::clock::Timestamp;
-use tower_store::StoreError;
-use tower_store::work::{Answer, Batch, Claim, Command, Expire};
+use tower_store::work::{Answer, Command};
 
-use crate::engine::Inner;
 use crate::orders::StoreFailure;
-
-/// Commands in one transaction at the most.
-const BATCH_MAX: usize = 2_000;
-/// How long to wait before outcomes are handed to a failing database again.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// Longest sleep of the committer; a bound for waits that a clock step would stretch.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// A command on its way to the store.
 pub(crate) struct Order {
-    command: Command,
-    reply: Option<oneshot::Sender<Result<Answer, StoreFailure>>>,
+    pub(crate) command: Command,
+    pub(crate) reply: Option<oneshot::Sender<Result<Answer, StoreFailure>>>,
 }
 
 /// Takes commands. Not bounded by itself: callers wait for their answers, and outcomes are bounded by the claims.
@@ -53,147 +40,15 @@ impl CommitSender {
     }
 }
 
-/// The writer.
-pub(crate) struct Committer {
-    orders: mpsc::UnboundedReceiver<Order>,
-    wake: Arc<Notify>,
-    stop: CancellationToken,
+/// The writer's end.
+pub(crate) struct CommitReceiver {
+    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
+    pub(crate) wake: Arc<Notify>,
 }
 
-pub(crate) fn channel(stop: CancellationToken) -> (CommitSender, Committer) {
+/// Both ends.
+pub(crate) fn channel() -> (CommitSender, CommitReceiver) {
     let (send, orders) = mpsc::unbounded_channel();
     let wake = Arc::new(Notify::new());
-    (CommitSender { orders: send, wake: wake.clone() }, Committer { orders, wake, stop })
-}
-
-impl Committer {
-    /// Commits until it is stopped and nothing is left.
-    pub(crate) async fn run(mut self, inner: Arc<Inner>) {
-        let mut next_due: Option<Timestamp> = None;
-        let mut more = true;
-        let mut held_back: Vec<Order> = Vec::new();
-        let mut lease = tokio::time::interval(inner.config.lease / 3);
-        lease.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let mut orders = std::mem::take(&mut held_back);
-            if !orders.is_empty() {
-                tokio::time::sleep(RETRY_AFTER).await;
-            } else if !more {
-                let due = next_due.map_or(SLEEP_MAX, |at| at.since(inner.clock.now()).min(SLEEP_MAX));
-                tokio::select! {
-                    biased;
-                    _ = self.orders.recv_many(&mut orders, BATCH_MAX) => {}
-                    () = self.stop.cancelled() => break,
-                    _ = lease.tick() => {
-                        orders.extend(upkeep(&inner));
-                    }
-                    () = self.wake.notified() => {}
-                    () = tokio::time::sleep(due) => {}
-                }
-            }
-            while orders.len() < BATCH_MAX
-                && let Ok(order) = self.orders.try_recv()
-            {
-                orders.push(order);
-            }
-            let outcome = commit(&inner, orders).await;
-            next_due = outcome.next_due;
-            held_back = outcome.held_back;
-            more = outcome.more_ready && inner.claims.room() > 0;
-            if self.stop.is_cancelled() && !held_back.is_empty() {
-                // The database is gone as well: the leases lapse, and the tasks run again.
-                break;
-            }
-        }
-        let mut rest = Vec::new();
-        while let Ok(order) = self.orders.try_recv() {
-            rest.push(order);
-        }
-        if !rest.is_empty() {
-            commit(&inner, rest).await;
-        }
-    }
-}
-
-/// What a host does as long as it lives: keeps its claims, and takes back those of hosts that do not.
-fn upkeep(inner: &Inner) -> Vec<Order> {
-    let mut orders = vec![Order { command: Command::Expire(Expire::Overdue), reply: None }];
-    if inner.claims.load().running > 0 || inner.claims.load().claimed_ahead > 0 {
-        let until = inner.clock.now().plus(inner.config.lease);
-        orders.insert(0, Order { command: Command::Renew { host: inner.config.host.clone(), until }, reply: None });
-    }
-    orders
-}
-
-struct Outcome {
-    next_due: Option<Timestamp>,
-    more_ready: bool,
-    held_back: Vec<Order>,
-}
-
-async fn commit(inner: &Arc<Inner>, orders: Vec<Order>) -> Outcome {
-    let now = inner.clock.now();
-    let room = inner.claims.room();
-    let claim = (room > 0).then(|| Claim { host: inner.config.host.clone(), limit: room, lease_until: now.plus(inner.config.lease) });
-    let commands: Vec<Command> = orders.iter().map(|order| order.command.clone()).collect();
-    let batch = Batch { now, host: inner.config.host.clone(), trace_tasks_max: inner.config.trace_tasks_max, commands, claim };
-    match inner.stores.work.commit(batch).await {
-        Ok(mut committed) => {
-            inner.set_healthy(true);
-            let answers = std::mem::take(&mut committed.answers);
-            let (next_due, more_ready) = (committed.next_due, committed.more_ready);
-            inner.heed(&committed.to_cancel);
-            inner.tell_readers(std::mem::take(&mut committed.events), &committed.ended);
-            for (order, answer) in orders.into_iter().zip(answers) {
-                if let Some(reply) = order.reply {
-                    // A caller that has gone away does not change what was done.
-                    let _ = reply.send(Ok(answer));
-                }
-            }
-            inner.begin(committed.claimed);
-            Outcome { next_due, more_ready, held_back: Vec::new() }
-        }
-        Err(error) => {
-            let database = matches!(error, StoreError::Database(_));
-            tracing::error!(error = %chain(&error), commands = orders.len(), "a batch was not committed");
-            inner.set_healthy(!database);
-            if database || orders.len() <= 1 {
-                return Outcome { next_due: None, more_ready: false, held_back: refuse(orders, error, database) };
-            }
-            // One command that the store cannot digest must not take the others with it.
-            let mut held_back = Vec::new();
-            for order in orders {
-                held_back.extend(Box::pin(commit(inner, vec![order])).await.held_back);
-            }
-            Outcome { next_due: None, more_ready: true, held_back }
-        }
-    }
-}
-
-/// Answers callers, and keeps what must not be lost while the database is away.
-fn refuse(orders: Vec<Order>, error: StoreError, database: bool) -> Vec<Order> {
-    let failure = StoreFailure::from(error);
-    let mut held_back = Vec::new();
-    for order in orders {
-        match (order.reply, order.command) {
-            (Some(reply), _) => {
-                let _ = reply.send(Err(failure.clone()));
-            }
-            (None, command @ (Command::Settle(_) | Command::Expire(_))) if database => held_back.push(Order { command, reply: None }),
-            (None, Command::Submit(_) | Command::Settle(_) | Command::Cancel(_) | Command::Observe(_) | Command::PostEvent(_) | Command::Renew { .. } | Command::Expire(_)) => {}
-        }
-    }
-    held_back
-}
-
-/// An error with its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    (CommitSender { orders: send, wake: wake.clone() }, CommitReceiver { orders, wake })
 }

@@ -1,6 +1,5 @@
 //! The facade, and starting and stopping.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,18 +22,17 @@ use tower_store::definitions::Put;
 use tower_store::work::{Answer, Command, Expire, IdMaker, Idempotency, NewTrace, OutsideEvent, Rerun, SettledEnd};
 
 use crate::catalog::{Catalog, Loaded};
-use crate::commit::{self, CommitSender, Committer};
+use crate::commit;
+use crate::committer;
 use crate::config::EngineConfig;
 use crate::feed::{Feed, Follow};
+use crate::inner::Inner;
 use crate::journal::Journal;
 use crate::orders::{
-    CancelOutcome, CancelRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, StoreFailure, Trigger, TriggerError, Triggered,
+    CancelOutcome, CancelRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, StoreFailure, Trigger,
+    TriggerError, Triggered,
 };
 use crate::running::Claims;
-use crate::step_host::Observer;
-
-/// What stands before the digest in an `output_ref`.
-pub const ARTIFACT_URL: &str = "/api/v1/artifacts/";
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,34 +51,6 @@ pub enum StartError {
     Store(#[from] StoreFailure),
 }
 
-/// What every part of the engine shares.
-pub(crate) struct Inner {
-    pub(crate) config: EngineConfig,
-    pub(crate) stores: Stores,
-    pub(crate) executors: Vec<Arc<dyn Executor>>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Arc<dyn IdSource>,
-    pub(crate) catalog: Catalog,
-    pub(crate) claims: Claims,
-    pub(crate) feed: Arc<Feed>,
-    pub(crate) commits: CommitSender,
-    pub(crate) journal: Option<Journal>,
-    pub(crate) observers: Mutex<Vec<Arc<Observer>>>,
-    pub(crate) waiters: Mutex<HashMap<TraceId, watch::Sender<()>>>,
-    pub(crate) tracker: TaskTracker,
-    /// Nothing runs any more: the committer and the report writer end.
-    pub(crate) stop: CancellationToken,
-    /// The grace time of everything is over.
-    pub(crate) hard_stop: CancellationToken,
-    healthy: AtomicBool,
-}
-
-impl Inner {
-    pub(crate) fn set_healthy(&self, healthy: bool) {
-        self.healthy.store(healthy, Ordering::Release);
-    }
-}
-
 /// Runs traces. Cheap to clone; all clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
@@ -89,7 +59,13 @@ pub struct Engine {
 
 impl Engine {
     /// Takes back what this host held in an earlier life, and begins to claim.
-    pub async fn start(config: EngineConfig, stores: Stores, executors: Vec<Arc<dyn Executor>>, clock: Arc<dyn Clock>, ids: Arc<dyn IdSource>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: EngineConfig,
+        stores: Stores,
+        executors: Vec<Arc<dyn Executor>>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn IdSource>,
+    ) -> Result<Self, StartError> {
         let (journal, suspects) = match &config.crash_journal {
             None => (None, Vec::new()),
             Some(path) => {
@@ -98,7 +74,7 @@ impl Engine {
             }
         };
         let stop = CancellationToken::new();
-        let (commits, committer): (CommitSender, Committer) = commit::channel(stop.clone());
+        let (commits, receiver) = commit::channel();
         let inner = Arc::new(Inner {
             catalog: Catalog::new(stores.definitions.clone()),
             claims: Claims::new(config.slots.max(1), config.claims_ahead),
@@ -119,7 +95,7 @@ impl Engine {
         });
         // Queued before the committer runs: the first batch takes back, the same batch claims.
         inner.commits.tell(Command::Expire(Expire::Host { host: inner.config.host.clone(), suspects }));
-        inner.tracker.spawn(committer.run(inner.clone()));
+        inner.tracker.spawn(committer::run(receiver, inner.clone()));
         inner.tracker.spawn(inner.clone().write_reports());
         Ok(Self { inner })
     }
@@ -292,10 +268,8 @@ impl Engine {
     /// Saves a definition, once it is known to be sound and its code to be there.
     pub async fn put_definition(&self, id: &Name, spec: DefinitionSpec, expected: Option<u32>) -> Result<Put, DefinitionError> {
         let mut fields = spec.check();
-        if let Some(schema) = &spec.params_schema {
-            if schema.as_str().len() > bounds::JSON_BYTES_MAX {
-                fields.push(FieldError { pointer: "/params_schema", message: format!("at most {} bytes", bounds::JSON_BYTES_MAX) });
-            }
+        if spec.params_schema.as_ref().is_some_and(|schema| schema.as_str().len() > bounds::JSON_BYTES_MAX) {
+            fields.push(FieldError { pointer: "/params_schema", message: format!("at most {} bytes", bounds::JSON_BYTES_MAX) });
         }
         if !fields.is_empty() {
             return Err(DefinitionError::Fields(fields));
@@ -303,7 +277,8 @@ impl Engine {
         if let Some(schema) = &spec.params_schema {
             let compiled = crate::catalog::compile(schema).map_err(DefinitionError::Schema)?;
             // Defaults may leave required params to the trigger; what they do say must fit.
-            let errors: Vec<ParamError> = crate::catalog::errors_of(&compiled, &spec.default_params).into_iter().filter(|error| !error.pointer.is_empty()).collect();
+            let errors: Vec<ParamError> =
+                crate::catalog::errors_of(&compiled, &spec.default_params).into_iter().filter(|error| !error.pointer.is_empty()).collect();
             if !errors.is_empty() {
                 return Err(DefinitionError::Defaults(errors));
             }
@@ -351,7 +326,12 @@ impl Engine {
         let now = self.inner.clock.now();
         for held in self.inner.claims.close() {
             let claimed = held.claimed;
-            self.inner.commits.tell(Command::Settle(Box::new(tower_store::work::Settle { task_id: claimed.task_id, fence: claimed.fence, started_at: now, end: SettledEnd::Released })));
+            self.inner.commits.tell(Command::Settle(Box::new(tower_store::work::Settle {
+                task_id: claimed.task_id,
+                fence: claimed.fence,
+                started_at: now,
+                end: SettledEnd::Released,
+            })));
         }
         if tokio::time::timeout(grace, self.inner.claims.idle()).await.is_err() {
             self.inner.claims.stop_all(Stop::Released);
@@ -381,11 +361,21 @@ fn outside_event(event: PostedEvent) -> Result<OutsideEvent, EventVerdict> {
         EventType::Progress => {
             let payload = event.payload.clone().unwrap_or_else(Json::empty_object);
             let progress = payload.read::<Progress>().ok().filter(|progress| progress.percent <= 100);
-            let progress = progress.ok_or_else(|| rejected("BAD_PAYLOAD", "the payload of PROGRESS is an object with `percent` 0 to 100 and, if wanted, `message`"))?;
+            let progress =
+                progress.ok_or_else(|| rejected("BAD_PAYLOAD", "the payload of PROGRESS is an object with `percent` 0 to 100 and, if wanted, `message`"))?;
             let message = clean(&progress.message, 1_000);
-            Ok(OutsideEvent { event_id: event.event_id, trace_id: event.trace_id, task_id: event.task_id, event_type: event.event_type, progress: Some((progress.percent, message)), payload: event.payload })
+            Ok(OutsideEvent {
+                event_id: event.event_id,
+                trace_id: event.trace_id,
+                task_id: event.task_id,
+                event_type: event.event_type,
+                progress: Some((progress.percent, message)),
+                payload: event.payload,
+            })
         }
-        other if other.may_come_from_outside() => Err(rejected("NOT_YOURS", "the host runs this task: STARTED and outcomes come from it alone; PROGRESS is welcome")),
+        other if other.may_come_from_outside() => {
+            Err(rejected("NOT_YOURS", "the host runs this task: STARTED and outcomes come from it alone; PROGRESS is welcome"))
+        }
         _ => Err(rejected("BAD_EVENT_TYPE", "from outside come STARTED, PROGRESS, COMPLETED, FAILED and CANCELLED")),
     }
 }

@@ -24,7 +24,11 @@ impl Journal {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let suspects = bytes.chunks_exact(RECORD_BYTES).filter(|record| record.iter().any(|byte| *byte != 0)).filter_map(|record| record.try_into().ok().map(TaskId::from_bytes)).collect();
+        let suspects = bytes
+            .chunks_exact(RECORD_BYTES)
+            .filter(|record| record.iter().any(|byte| *byte != 0))
+            .filter_map(|record| record.try_into().ok().map(TaskId::from_bytes))
+            .collect();
         file.set_len(0)?;
         Ok((Self { file, free: Mutex::new((0..slots).rev().collect()) }, suspects))
     }

@@ -5,9 +5,10 @@
 //! - [`config`]: what an operator may set
 //! - [`orders`]: what the outside may ask of an [`Engine`], and the answers
 //! - `engine`: the facade, and starting and stopping
-//! - `commit`: group commit: one writer, one transaction at a time, whatever gathered meanwhile in the next
+//! - `inner`: what its parts share
+//! - `commit`, `committer`: group commit: one writer, one transaction at a time, whatever gathered meanwhile in the next
 //! - `pipeline`: slots, claims ahead, running steps
-//! - `step_host`: the four powers of a step, for every executor
+//! - `step_host`: the four powers of a step, for every executor; `observer`: what steps report until it is written
 //! - `running`: the claims that this host holds; `journal`: which of them to suspect after a crash
 //! - `catalog`: definitions in memory, and schemas compiled once
 //! - [`feed`]: live events to any number of readers, bounded
@@ -21,11 +22,15 @@ pub mod orders;
 
 mod catalog;
 mod commit;
+mod committer;
 mod engine;
+mod inner;
 mod journal;
+mod observer;
 mod pipeline;
 mod running;
 mod step_host;
 
 pub use config::EngineConfig;
-pub use engine::{ARTIFACT_URL, Engine, StartError};
+pub use engine::{Engine, StartError};
+pub use inner::ARTIFACT_URL;

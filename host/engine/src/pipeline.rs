@@ -16,9 +16,10 @@ use tower_domain::task::{INLINE_OUTPUT_BYTES_MAX, Output, Status};
 use tower_store::work::{Claimed, Command, Settle, SettledEnd};
 
 use crate::catalog::Loaded;
-use crate::engine::{ARTIFACT_URL, Inner};
+use crate::inner::{ARTIFACT_URL, Inner};
+use crate::observer::Observer;
 use crate::running::Held;
-use crate::step_host::{EngineStepHost, Observer};
+use crate::step_host::EngineStepHost;
 
 impl Inner {
     /// Begins what was claimed, as far as there are slots.
@@ -162,7 +163,9 @@ impl Inner {
                 Err(failure) => StepEnd::Failed(failure),
             },
             StepEnd::Paused { .. } => StepEnd::Failed(StepFailure::fatal("NOT_PAUSED", "the step returned `paused`, and nobody had asked it to pause")),
-            StepEnd::Cancelled if !host.orders.is_cancelled() => StepEnd::Failed(StepFailure::fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it")),
+            StepEnd::Cancelled if !host.orders.is_cancelled() => {
+                StepEnd::Failed(StepFailure::fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it"))
+            }
             end @ (StepEnd::Failed(_) | StepEnd::Cancelled | StepEnd::Released) => end,
         };
         match end {

@@ -204,6 +204,11 @@ impl Claims {
 
     pub(crate) fn load(&self) -> crate::orders::Load {
         let inner = self.lock();
-        crate::orders::Load { running: inner.running, slots: self.slots, claimed_ahead: u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX), accepting: inner.taking }
+        crate::orders::Load {
+            running: inner.running,
+            slots: self.slots,
+            claimed_ahead: u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX),
+            accepting: inner.taking,
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! The four powers of a step, for every executor in one place.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tower_domain::clock::Timestamp;
@@ -12,53 +11,16 @@ use tower_domain::name::Name;
 use tower_domain::split::{ChildRequest, PlannedChild, SplitRefused, Splitter, Staging};
 use tower_domain::step::{HostTrouble, LOG_LINE_BYTES_MAX, LogLine, RESULT_PAGE_MAX, ResultPage, Signal, StepHost, Stop};
 use tower_domain::task::{Leg, clean};
-use tower_store::work::Observe;
 
 use crate::catalog::{Fetched, Loaded};
-use crate::engine::Inner;
+use crate::inner::Inner;
+use crate::observer::{Observer, Reported};
 use crate::running::Orders;
 
 /// Longest progress message that is kept, in bytes.
 const PROGRESS_BYTES_MAX: usize = 1_000;
 /// Largest piece of output that is shown before the end, in bytes.
 const PARTIAL_BYTES_MAX: usize = LOG_LINE_BYTES_MAX;
-
-/// What a step has reported and nobody has written yet.
-#[derive(Default)]
-struct Reported {
-    progress: Option<(u8, String)>,
-    logs: Vec<(Timestamp, LogLine)>,
-    partials: Vec<(Timestamp, Json)>,
-    /// Bytes of log and partial output that may still be kept of this attempt.
-    room: u64,
-    /// Whether the mark for a cut log stands already.
-    cut: bool,
-}
-
-/// The reports of one step, gathered until somebody writes them.
-pub(crate) struct Observer {
-    task_id: TaskId,
-    fence: u64,
-    reported: Mutex<Reported>,
-    listed: AtomicBool,
-}
-
-impl Observer {
-    pub(crate) fn new(task_id: TaskId, fence: u64, log_bytes: u64) -> Self {
-        Self { task_id, fence, reported: Mutex::new(Reported { room: log_bytes, ..Reported::default() }), listed: AtomicBool::new(false) }
-    }
-
-    /// What was reported since the last time, as a command; none: nothing.
-    pub(crate) fn collect(&self) -> Option<Observe> {
-        self.listed.store(false, Ordering::Release);
-        let mut reported = self.reported.lock().expect("no code panics while it holds this lock");
-        let (progress, logs, partials) = (reported.progress.take(), std::mem::take(&mut reported.logs), std::mem::take(&mut reported.partials));
-        if progress.is_none() && logs.is_empty() && partials.is_empty() {
-            return None;
-        }
-        Some(Observe { task_id: self.task_id, fence: self.fence, progress, logs, partials })
-    }
-}
 
 /// One step's host.
 pub(crate) struct EngineStepHost {
@@ -81,8 +43,7 @@ impl EngineStepHost {
 
     fn report(&self, add: impl FnOnce(&mut Reported, Timestamp)) {
         let now = self.inner.clock.now();
-        add(&mut self.observer.reported.lock().expect("no code panics while it holds this lock"), now);
-        if !self.observer.listed.swap(true, Ordering::AcqRel) {
+        if self.observer.add(|reported| add(reported, now)) {
             self.inner.list_observer(self.observer.clone());
         }
     }
@@ -130,7 +91,10 @@ impl StepHost for EngineStepHost {
             let bytes = (line.message.len() + line.fields.as_ref().map_or(0, |fields| fields.as_str().len())) as u64;
             if bytes > reported.room {
                 reported.cut = true;
-                reported.logs.push((now, LogLine { message: "the log of this attempt is cut here: it is over resource_profile.log_bytes".to_owned(), fields: None, ..line }));
+                reported.logs.push((
+                    now,
+                    LogLine { message: "the log of this attempt is cut here: it is over resource_profile.log_bytes".to_owned(), fields: None, ..line },
+                ));
                 return;
             }
             reported.room -= bytes;

@@ -18,7 +18,10 @@ async fn a_fan_out_is_joined_and_every_claim_is_settled() {
     let bench = start(SqliteOptions::memory(), EngineConfig { slots: 7, claims_ahead: 3, ..config() }).await;
     let trace = bench.run(r#"{"do":"split","n":500,"of":"nothing"}"#).await;
     assert_eq!((trace.status, trace.counts.success), (Status::Success, 501));
-    assert_eq!(trace.output, Some(Output::Inline(tower_domain::json::Json::trusted(r#"{"expected":500,"succeeded":500,"failed":0,"cancelled":0,"skipped":0}"#))));
+    assert_eq!(
+        trace.output,
+        Some(Output::Inline(tower_domain::json::Json::trusted(r#"{"expected":500,"succeeded":500,"failed":0,"cancelled":0,"skipped":0}"#)))
+    );
     assert!(bench.script.most.load(Ordering::SeqCst) <= 7, "never more steps than slots");
     assert_eq!(bench.script.begun.load(Ordering::SeqCst), 502, "500 children, the root twice");
     bench.stop().await;
@@ -140,7 +143,11 @@ async fn a_definition_is_checked_before_it_is_saved() {
     assert!(put(r#"{"actor_type":"AGENT","code_ref":"wasm://x","max_retries":1000}"#).await.is_err());
     assert!(put(r#"{"actor_type":"AGENT","code_ref":"wasm://x","params_schema":{"type":7}}"#).await.is_err());
     assert!(put(r#"{"actor_type":"AGENT","code_ref":"wasm://x","params_schema":{"$ref":"http://elsewhere.example/schema"}}"#).await.is_err());
-    assert!(put(r#"{"actor_type":"AGENT","code_ref":"wasm://x","default_params":{"n":"x"},"params_schema":{"properties":{"n":{"type":"integer"}}}}"#).await.is_err());
+    assert!(
+        put(r#"{"actor_type":"AGENT","code_ref":"wasm://x","default_params":{"n":"x"},"params_schema":{"properties":{"n":{"type":"integer"}}}}"#)
+            .await
+            .is_err()
+    );
     assert!(put(r#"{"actor_type":"AGENT","code_ref":"wasm://x","params_schema":{"required":["n"]}}"#).await.is_ok());
     bench.stop().await;
 }

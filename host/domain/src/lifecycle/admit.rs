@@ -21,19 +21,11 @@ impl Admit {
     pub fn decide(&self, state: &TaskState) -> Result<Transition, Refusal> {
         let state = TaskState { open_deps: self.open_deps, ..state.clone() };
         if self.dep_failed && state.run_on == RunOn::Success {
-            return Ok(super::dependency_ended::skip(&state));
+            return Ok(state.skip());
         }
         if self.open_deps > 0 {
             return Ok(state.to(Stage::WaitingDeps, Some(EventType::Waiting)));
         }
-        Ok(ready(&state, self.now))
-    }
-}
-
-/// Nothing but time stands between the task and a claim.
-pub(super) fn ready(state: &TaskState, now: Timestamp) -> Transition {
-    match state.run_after {
-        Some(at) if at > now => state.to(Stage::Scheduled, Some(EventType::Waiting)),
-        Some(_) | None => TaskState { run_after: None, ..state.clone() }.to(Stage::Queued, Some(EventType::Queued)),
+        Ok(state.ready(self.now))
     }
 }

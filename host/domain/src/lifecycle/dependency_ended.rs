@@ -1,8 +1,8 @@
 //! A sibling that the task depends on has ended.
 
-use super::{End, Refusal, Stage, TaskState, Transition};
+use super::{Refusal, Stage, TaskState, Transition};
 use crate::clock::Timestamp;
-use crate::task::{RunOn, TaskError};
+use crate::task::RunOn;
 
 /// One or several dependencies have ended.
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +22,9 @@ impl DependencyEnded {
             Stage::WaitingDeps => {
                 let left = TaskState { open_deps: state.open_deps.saturating_sub(self.ended), ..state.clone() };
                 if self.failed && state.run_on == RunOn::Success {
-                    Ok(skip(&left))
+                    Ok(left.skip())
                 } else if left.open_deps == 0 {
-                    Ok(super::admit::ready(&left, self.now))
+                    Ok(left.ready(self.now))
                 } else {
                     Ok(left.to(Stage::WaitingDeps, None))
                 }
@@ -34,8 +34,4 @@ impl DependencyEnded {
             Stage::Scheduled | Stage::Backoff | Stage::Queued | Stage::Claimed | Stage::WaitingChildren => Err(Refusal::WrongStage),
         }
     }
-}
-
-pub(super) fn skip(state: &TaskState) -> Transition {
-    state.end(End::Skipped, Some(TaskError::new("DEPENDENCY_FAILED", "a dependency did not succeed")))
 }

@@ -26,7 +26,9 @@ impl Expire {
                 let error = TaskError::new("HOST_CRASHED", &format!("its host died {CRASHES_MAX} times while it ran this task"));
                 Ok(state.end(End::Failed { dead_letter: true }, Some(error)))
             }
-            Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => Ok(super::release::give_back(&state)),
+            Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => {
+                Ok(state.give_back())
+            }
         }
     }
 }

@@ -246,12 +246,36 @@ impl TaskState {
         self.end(End::Cancelled, Some(TaskError::new("CANCELLED", "the task was cancelled")))
     }
 
+    /// Nothing but time stands between the task and a claim.
+    fn ready(&self, now: Timestamp) -> Transition {
+        match self.run_after {
+            Some(at) if at > now => self.to(Stage::Scheduled, Some(EventType::Waiting)),
+            Some(_) | None => Self { run_after: None, ..self.clone() }.to(Stage::Queued, Some(EventType::Queued)),
+        }
+    }
+
+    /// What it needed did not come.
+    fn skip(&self) -> Transition {
+        self.end(End::Skipped, Some(TaskError::new("DEPENDENCY_FAILED", "a dependency did not succeed")))
+    }
+
+    /// To be claimed again, as if this claim had never been; or the end of a cancelled one.
+    fn give_back(&self) -> Transition {
+        if self.control == Control::Cancel {
+            return self.end_cancelled();
+        }
+        let next = Self { attempt: self.attempt.saturating_sub(1), ..self.clone() };
+        next.to(Stage::Queued, Some(EventType::Queued))
+    }
+
     /// Only for the claim that holds the task.
     fn held(&self, fence: u64) -> Result<(), Refusal> {
         match self.stage {
             Stage::Claimed if self.fence == fence => Ok(()),
             // A claim that has been settled, taken back or overtaken: its holder has nothing to say any more.
-            Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => Err(Refusal::LeaseLost),
+            Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => {
+                Err(Refusal::LeaseLost)
+            }
         }
     }
 }

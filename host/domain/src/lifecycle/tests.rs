@@ -99,7 +99,12 @@ fn run(cmd: Cmd, state: &TaskState, fence: u64) -> Result<Transition, Refusal> {
 #[test]
 fn every_stage_answers_every_command() {
     let word = |cmd, state: &TaskState| match run(cmd, state, 1) {
-        Ok(transition) => format!("{}/{}{}", transition.next.status(), transition.next.phase(), if transition.next.control == Control::Cancel && !transition.next.is_ended() { "+cancel" } else { "" }),
+        Ok(transition) => format!(
+            "{}/{}{}",
+            transition.next.status(),
+            transition.next.phase(),
+            if transition.next.control == Control::Cancel && !transition.next.is_ended() { "+cancel" } else { "" }
+        ),
         Err(refusal) => format!("refused: {refusal:?}"),
     };
     let expected = |cmd, stage| -> &'static str {

@@ -16,7 +16,8 @@ impl Definitions for Known {
             "single" => "SINGLE_AGG",
             _ => return None,
         };
-        let spec: DefinitionSpec = serde_json::from_str(&format!(r#"{{"actor_type":"{actor}","code_ref":"wasm://m","default_params":{{"a":1}},"max_layers":2}}"#)).unwrap();
+        let spec: DefinitionSpec =
+            serde_json::from_str(&format!(r#"{{"actor_type":"{actor}","code_ref":"wasm://m","default_params":{{"a":1}},"max_layers":2}}"#)).unwrap();
         let at = Timestamp::from_micros(0);
         Some(Arc::new(Definition { id: name.clone(), version: 1, spec, created_at: at, updated_at: at }))
     }
@@ -31,7 +32,13 @@ fn splitter() -> Splitter {
 }
 
 fn child(key: &str, definition: &str, depends_on: &[&str]) -> ChildRequest {
-    ChildRequest { key: key.to_owned(), definition: definition.to_owned(), params: "{}".to_owned(), depends_on: depends_on.iter().map(|key| (*key).to_owned()).collect(), ..ChildRequest::default() }
+    ChildRequest {
+        key: key.to_owned(),
+        definition: definition.to_owned(),
+        params: "{}".to_owned(),
+        depends_on: depends_on.iter().map(|key| (*key).to_owned()).collect(),
+        ..ChildRequest::default()
+    }
 }
 
 fn ids() -> MonotonicIds<ManualClock> {
@@ -87,7 +94,12 @@ fn the_same_child_twice_is_one_child() {
     assert_eq!(first[0], again[0]);
     assert_eq!(staging.planned().len(), 2);
     let planned = staging.into_plan();
-    let mut later = Staging::beside(planned.iter().map(|child| ExistingChild { id: child.id, key: child.key.clone(), definition: child.definition.id.clone(), params: child.params.clone() }).collect());
+    let mut later = Staging::beside(
+        planned
+            .iter()
+            .map(|child| ExistingChild { id: child.id, key: child.key.clone(), definition: child.definition.id.clone(), params: child.params.clone() })
+            .collect(),
+    );
     assert_eq!(later.split(&splitter(), &[child("a", "work", &[])], &Known, &ids).unwrap(), first);
     assert!(later.planned().is_empty());
     assert_eq!(later.split(&splitter(), &[child("a", "exec", &[])], &Known, &ids).unwrap_err().reason, SplitRefusal::DuplicateKey);

@@ -1,0 +1,52 @@
+//! What every part of the engine shares.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_domain::clock::Clock;
+use tower_domain::id::{IdSource, TraceId};
+use tower_domain::step::Executor;
+use tower_store::Stores;
+
+use crate::catalog::Catalog;
+use crate::commit::CommitSender;
+use crate::config::EngineConfig;
+use crate::feed::Feed;
+use crate::journal::Journal;
+use crate::observer::Observer;
+use crate::running::Claims;
+
+/// What stands before the digest in an `output_ref`.
+pub const ARTIFACT_URL: &str = "/api/v1/artifacts/";
+
+/// What every part of the engine shares.
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) stores: Stores,
+    pub(crate) executors: Vec<Arc<dyn Executor>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) catalog: Catalog,
+    pub(crate) claims: Claims,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) commits: CommitSender,
+    pub(crate) journal: Option<Journal>,
+    pub(crate) observers: Mutex<Vec<Arc<Observer>>>,
+    pub(crate) waiters: Mutex<HashMap<TraceId, watch::Sender<()>>>,
+    pub(crate) tracker: TaskTracker,
+    /// Nothing runs any more: the committer and the report writer end.
+    pub(crate) stop: CancellationToken,
+    /// The grace time of everything is over.
+    pub(crate) hard_stop: CancellationToken,
+    pub(crate) healthy: AtomicBool,
+}
+
+impl Inner {
+    pub(crate) fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Ordering::Release);
+    }
+}

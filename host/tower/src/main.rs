@@ -1,1 +1,5 @@
-fn main() {}
+//! `tower`.
+
+fn main() -> std::process::ExitCode {
+    command_tower::main()
+}

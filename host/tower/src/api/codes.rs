@@ -1,0 +1,121 @@
+//! Every `code` that a problem can carry: the one table, from which the error catalogue is rendered.
+
+/// A kind of problem.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Code {
+    /// Stable word.
+    pub(crate) name: &'static str,
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// For people, in a few words.
+    pub(crate) title: &'static str,
+    /// What it means and what to do.
+    pub(crate) doc: &'static str,
+}
+
+impl Code {
+    /// The `type` of the problem.
+    pub(crate) fn type_path(&self) -> String {
+        format!("/problems/{}", self.name.to_ascii_lowercase().replace('_', "-"))
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $status:literal $title:literal;)+) => {
+        $($(#[doc = $doc])+ pub(crate) const $name: Code = Code { name: stringify!($name), status: $status, title: $title, doc: concat!($($doc),+) };)+
+
+        /// All of them.
+        pub(crate) static ALL: &[&Code] = &[$(&$name),+];
+    };
+}
+
+codes! {
+    /// The request is malformed in a way that no other code names.
+    BAD_REQUEST = 400 "Bad request";
+    /// The body is not JSON, or breaks a rule of the tower: no key twice in one object, no NUL, at most 100 levels, UTF-8.
+    BAD_JSON = 400 "Body is not acceptable JSON";
+    /// An id in the path or the body is not a canonical ULID.
+    BAD_ID = 400 "Not an id";
+    /// A name in the path is not one: 1 to 128 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit.
+    BAD_NAME = 400 "Not a name";
+    /// A header that the tower reads has a value that it cannot read.
+    BAD_HEADER = 400 "Header cannot be read";
+    /// The request's Host is not a loopback name although the host listens on loopback only: a web page may be trying to reach it.
+    WRONG_HOST = 421 "Host not served here";
+    /// A web page of another origin sent the request.
+    CROSS_SITE = 403 "Cross-site request refused";
+    /// There is no route at this path.
+    NO_SUCH_ROUTE = 404 "No such path";
+    /// There is no trace with this id.
+    NO_SUCH_TRACE = 404 "No such trace";
+    /// There is no task with this id.
+    NO_SUCH_TASK = 404 "No such task";
+    /// There is no definition with this id.
+    NO_SUCH_DEFINITION = 404 "No such definition";
+    /// There is no module with this name, tag or digest.
+    NO_SUCH_MODULE = 404 "No such module";
+    /// There is no artifact with this digest.
+    NO_SUCH_ARTIFACT = 404 "No such artifact";
+    /// The path exists, but not for this method.
+    METHOD_NOT_ALLOWED = 405 "Method not allowed";
+    /// The body came too slowly.
+    BODY_TOO_SLOW = 408 "Body came too slowly";
+    /// The order does not fit the state: only traces that have ended can be retried.
+    NOT_ENDED = 409 "Trace has not ended";
+    /// Every task succeeded, so that there is nothing to retry.
+    NOTHING_TO_RETRY = 409 "Nothing to retry";
+    /// The definition is switched off.
+    INACTIVE_DEFINITION = 409 "Definition is not active";
+    /// The definition has changed since the version that If-Match names.
+    STALE_VERSION = 412 "Definition has moved on";
+    /// The body is larger than this path takes.
+    TOO_LARGE = 413 "Body too large";
+    /// The body's Content-Type is missing or wrong, or it has a Content-Encoding.
+    WRONG_MEDIA_TYPE = 415 "Wrong media type";
+    /// Fields of the body are missing, unknown, of the wrong type or out of bounds; `errors` names them.
+    BAD_FIELDS = 422 "Fields are wrong";
+    /// Query parameters are unknown or out of bounds; `errors` names them.
+    BAD_QUERY = 422 "Query parameters are wrong";
+    /// The cursor is not one that this list gave.
+    BAD_CURSOR = 422 "Not a cursor of this list";
+    /// The params do not fit the definition's `params_schema`; `errors` names the places.
+    PARAMS_INVALID = 422 "Params do not fit the schema";
+    /// The definition's `params_schema` is no JSON Schema.
+    SCHEMA_INVALID = 422 "Not a JSON Schema";
+    /// The Idempotency-Key was used before for another request.
+    IDEMPOTENCY_KEY_REUSED = 422 "Idempotency-Key was used for another request";
+    /// The digest header does not match the bytes that came.
+    DIGEST_MISMATCH = 422 "Digest does not match";
+    /// The bytes are not a component that the tower can run.
+    MODULE_REFUSED = 422 "Module refused";
+    /// The definition's code is missing, or does not fit what the definition grants.
+    CODE_PROBLEM = 422 "Code does not fit the definition";
+    /// The bytes are not a WebAssembly component. Build with `--target wasm32-wasip2`.
+    NOT_A_COMPONENT = 422 "Not a component";
+    /// The bytes are native code that another Wasmtime compiled. Upload the component itself.
+    PRECOMPILED = 422 "Native code is not taken";
+    /// The component is made for another host, or for a contract that this tower does not run.
+    WORLD_MISMATCH = 422 "Component is made for another host";
+    /// The component imports what is not there.
+    UNKNOWN_IMPORT = 422 "Unknown import";
+    /// The component imports what the tower never gives.
+    IMPORT_DENIED = 422 "Import denied";
+    /// The component uses a proposal that is off.
+    FEATURE_OFF = 422 "WebAssembly feature is off";
+    /// The component is too large in one way or another to ever run here.
+    STATIC_LIMIT = 422 "Component too large";
+    /// The definition's `code_ref` names a module that has not been uploaded.
+    MODULE_UNKNOWN = 422 "Module unknown";
+    /// The definition's module does not run here.
+    MODULE_INVALID = 422 "Module does not run here";
+    /// The definition is granted a workspace that the operator has not declared with `--mount`.
+    WORKSPACE_UNKNOWN = 422 "Workspace unknown";
+    /// The definition asks for more memory than this host gives a step.
+    MEMORY_TOO_LARGE = 422 "Too much memory asked for";
+    /// The host failed. It is logged under the request id.
+    INTERNAL = 500 "Host failed";
+    /// The host could not look at the module just now. Try again.
+    HOST_TROUBLE = 503 "Host in trouble";
+    /// The host is going down, or cannot reach its database.
+    UNAVAILABLE = 503 "Host is not available";
+}

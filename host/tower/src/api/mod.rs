@@ -1,0 +1,99 @@
+//! REST. The folders are the paths; a file is a verb or a tight group of them.
+//!
+//! - [`modules`], [`definitions`], [`traces`], [`tasks`], [`events`], [`dead_letters`], [`artifacts`], [`health`]: what is under `/api/v1`
+//! - [`compat`]: the few paths without that prefix which earlier designs had
+//! - [`docs`]: the OpenAPI document and the page that shows it
+//! - [`types`]: what bodies look like
+//! - [`extract`]: reading requests
+//! - [`problem`], [`codes`], [`refusals`]: what is answered when it does not work
+//! - [`layers`]: what happens to every request
+//!
+//! Routes are registered with `routes!`, so that none is without its documentation.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tower_domain::module::Inspection;
+use tower_domain::step::CodeProblem;
+use tower_engine::Engine;
+use tower_store::Stores;
+use utoipa_axum::router::OpenApiRouter;
+
+mod artifacts;
+pub(crate) mod codes;
+mod compat;
+mod dead_letters;
+mod definitions;
+mod docs;
+mod events;
+mod extract;
+mod health;
+mod layers;
+mod modules;
+pub(crate) mod problem;
+mod refusals;
+mod tasks;
+mod traces;
+pub(crate) mod types;
+
+pub(crate) use extract::read_json;
+
+/// What handlers need.
+#[derive(Clone)]
+pub(crate) struct Api {
+    /// Takes orders, and has the readers.
+    pub(crate) engine: Engine,
+    /// Looks at uploads.
+    pub(crate) gate: Arc<dyn ModuleGate>,
+    /// When the server stops, so that streams end.
+    pub(crate) stop: CancellationToken,
+    /// What callers may do.
+    pub(crate) settings: ApiSettings,
+}
+
+/// Settings of the API.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiSettings {
+    /// Largest module, in bytes.
+    pub(crate) module_bytes_max: usize,
+    /// Serve only requests that name a loopback host.
+    pub(crate) loopback_only: bool,
+}
+
+impl Api {
+    pub(crate) fn stores(&self) -> &Stores {
+        self.engine.stores()
+    }
+}
+
+/// Decides whether bytes may become a module.
+#[async_trait]
+pub(crate) trait ModuleGate: Send + Sync {
+    /// Reads what they are, and compiles them. Takes as long as that takes.
+    async fn admit(&self, bytes: Bytes) -> Result<Inspection, CodeProblem>;
+}
+
+/// Everything that is served.
+pub(crate) fn router(api: Api) -> Router {
+    let settings = api.settings.clone();
+    let (router, document) = documented().split_for_parts();
+    let router = router.merge(docs::router(document)).with_state(api);
+    layers::around(router, &settings)
+}
+
+/// Every documented route.
+fn documented() -> OpenApiRouter<Api> {
+    let v1 = OpenApiRouter::new()
+        .merge(health::router())
+        .merge(modules::router())
+        .merge(definitions::router())
+        .merge(traces::router())
+        .merge(tasks::router())
+        .merge(events::router())
+        .merge(dead_letters::router())
+        .merge(artifacts::router());
+    OpenApiRouter::with_openapi(docs::head()).nest("/api/v1", v1).merge(compat::router())
+}

@@ -1,0 +1,99 @@
+//! `/tasks`: nodes of traces' trees. An order on a task is an order on everything below it too.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tower_domain::id::TaskId;
+use tower_domain::task::Task;
+use tower_store::read::{PageRequest, TaskFilter};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::extract::{Limit, OptionalJson, PathOf, QueryOf, cursor};
+use super::problem::{Problem, ProblemBody};
+use super::refusals::no_such_task;
+use super::traces::{LogQuery, cancel, log_page};
+use super::types::{CancelBody, List, LogBody, Reason, TaskBody};
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(find_task)).routes(routes!(list_task_logs)).routes(routes!(list_task_children)).routes(routes!(cancel_task))
+}
+
+async fn existing(api: &Api, id: TaskId) -> Result<Task, Problem> {
+    api.stores().read.task(id).await?.ok_or_else(|| no_such_task(id))
+}
+
+/// Find a task, with its attempts
+#[utoipa::path(
+    get,
+    path = "/tasks/{task_id}",
+    tag = "tasks",
+    params(("task_id" = String, Path, description = "Its id")),
+    responses((status = 200, body = TaskBody), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
+)]
+async fn find_task(State(api): State<Api>, PathOf(id): PathOf<TaskId>) -> Result<Json<TaskBody>, Problem> {
+    let task = existing(&api, id).await?;
+    let attempts = api.stores().read.attempts(id).await?;
+    Ok(Json(TaskBody { attempts: Some(attempts.into_iter().map(Into::into).collect()), ..task.into() }))
+}
+
+/// List the log lines of a task and everything below it, oldest first
+#[utoipa::path(
+    get,
+    path = "/tasks/{task_id}/logs",
+    tag = "tasks",
+    params(("task_id" = String, Path, description = "Its id"), LogQuery),
+    responses((status = 200, body = List<LogBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
+)]
+async fn list_task_logs(State(api): State<Api>, PathOf(id): PathOf<TaskId>, QueryOf(query): QueryOf<LogQuery>) -> Result<Json<List<LogBody>>, Problem> {
+    let task = existing(&api, id).await?;
+    log_page(&api, task.trace_id, Some(id), query).await.map(Json)
+}
+
+/// Which page.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ChildQuery {
+    /// 1 to 500; default 50.
+    #[param(value_type = Option<u32>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List a task's children, in the order in which they were split off
+#[utoipa::path(
+    get,
+    path = "/tasks/{task_id}/children",
+    tag = "tasks",
+    params(("task_id" = String, Path, description = "Its id"), ChildQuery),
+    responses((status = 200, body = List<TaskBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
+)]
+async fn list_task_children(State(api): State<Api>, PathOf(id): PathOf<TaskId>, QueryOf(query): QueryOf<ChildQuery>) -> Result<Json<List<TaskBody>>, Problem> {
+    let task = existing(&api, id).await?;
+    let page = PageRequest { after: cursor(query.cursor.as_deref())?, limit: query.limit.0 };
+    let filter = TaskFilter { parent_id: Some(id), ..TaskFilter::default() };
+    Ok(Json(List::of(api.stores().read.tasks(task.trace_id, &filter, &page).await?)))
+}
+
+/// Cancel a task and everything below it
+#[utoipa::path(
+    post,
+    path = "/tasks/{task_id}/cancel",
+    tag = "tasks",
+    params(("task_id" = String, Path, description = "Its id")),
+    request_body = Reason,
+    responses(
+        (status = 202, description = "It was ordered", body = CancelBody),
+        (status = 200, description = "There was nothing to do", body = CancelBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn cancel_task(State(api): State<Api>, PathOf(id): PathOf<TaskId>, OptionalJson { value, .. }: OptionalJson<Reason>) -> Result<(StatusCode, Json<CancelBody>), Problem> {
+    let task = existing(&api, id).await?;
+    cancel(&api, task.trace_id, Some(id), value).await
+}

@@ -1,0 +1,37 @@
+//! `/traces`: runs.
+
+mod events;
+mod find;
+mod list;
+mod logs;
+mod orders;
+mod start;
+mod stream;
+mod tasks;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+
+pub(super) use list::{TraceQuery, page_of};
+pub(super) use logs::{LogQuery, log_page};
+pub(super) use orders::cancel;
+pub(super) use start::{WaitQuery, begin, started};
+pub(super) use tasks::{TaskQuery, list};
+
+/// Who gives orders, until callers have names.
+pub(crate) const CALLER: &str = "api";
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_traces, start::start_trace))
+        .routes(routes!(start::start_trace_alias))
+        .routes(routes!(find::find_trace))
+        .routes(routes!(tasks::list_trace_tasks))
+        .routes(routes!(events::list_trace_events))
+        .routes(routes!(logs::list_trace_logs))
+        .routes(routes!(orders::list_control_events))
+        .routes(routes!(orders::cancel_trace))
+        .routes(routes!(orders::retry_trace))
+}

@@ -1,0 +1,86 @@
+//! `POST /traces/{id}/cancel` and `/retry`, and the list of orders.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tower_domain::definition::is_plain;
+use tower_domain::id::{TaskId, TraceId};
+use tower_engine::orders::CancelRequest;
+
+use super::CALLER;
+use crate::api::Api;
+use crate::api::extract::{Idempotency, OptionalJson, PathOf};
+use crate::api::problem::{Problem, ProblemBody, codes};
+use crate::api::refusals::{about_trace, no_such_trace};
+use crate::api::types::{CancelBody, CancelWord, ControlEventBody, List, Reason, Status, TraceStarted};
+
+/// Cancel a trace
+///
+/// Tasks that wait end at once; running ones learn of it at their next `check-cancel`, and are stopped after the grace time.
+#[utoipa::path(
+    post,
+    path = "/traces/{trace_id}/cancel",
+    tag = "traces",
+    params(("trace_id" = String, Path, description = "Its id")),
+    request_body = Reason,
+    responses(
+        (status = 202, description = "It was ordered", body = CancelBody),
+        (status = 200, description = "There was nothing to do", body = CancelBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn cancel_trace(State(api): State<Api>, PathOf(id): PathOf<TraceId>, OptionalJson { value, .. }: OptionalJson<Reason>) -> Result<(StatusCode, Json<CancelBody>), Problem> {
+    cancel(&api, id, None, value).await
+}
+
+/// Orders the end of a trace or a subtree.
+pub(crate) async fn cancel(api: &Api, trace_id: TraceId, task_id: Option<TaskId>, Reason { reason }: Reason) -> Result<(StatusCode, Json<CancelBody>), Problem> {
+    check_reason(&reason)?;
+    let request = CancelRequest { trace_id, task_id, triggered_by: CALLER.to_owned(), reason };
+    let outcome = CancelBody::from(api.engine.cancel(request).await.map_err(|error| about_trace(error, trace_id))?);
+    let status = if outcome.outcome == CancelWord::Ordered { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(outcome)))
+}
+
+/// Retry a trace
+///
+/// A new trace takes over the results of what succeeded and runs the rest. The old one stays as it is.
+#[utoipa::path(
+    post,
+    path = "/traces/{trace_id}/retry",
+    tag = "traces",
+    params(("trace_id" = String, Path, description = "Its id"), ("idempotency-key" = Option<String>, Header, description = "The same key again is the same trace")),
+    request_body = Reason,
+    responses(
+        (status = 202, description = "The new trace", body = TraceStarted),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn retry_trace(State(api): State<Api>, PathOf(id): PathOf<TraceId>, key: Idempotency, OptionalJson { value: Reason { reason }, bytes }: OptionalJson<Reason>) -> Result<Response, Problem> {
+    check_reason(&reason)?;
+    let key = key.of(&format!("/traces/{id}/retry"), &bytes);
+    let triggered = api.engine.retry(id, CALLER.to_owned(), reason, key).await.map_err(|error| about_trace(error, id))?;
+    let location = [(header::LOCATION, format!("/api/v1/traces/{}", triggered.trace_id))];
+    Ok((StatusCode::ACCEPTED, location, Json(TraceStarted::of(triggered, Status::Pending))).into_response())
+}
+
+fn check_reason(reason: &str) -> Result<(), Problem> {
+    let rule = || Problem::field(&codes::BAD_FIELDS, "/reason", "at most 1024 bytes of text without control characters");
+    if is_plain(reason) { Ok(()) } else { Err(rule()) }
+}
+
+/// List the orders given to a trace, oldest first; the last 1000
+#[utoipa::path(
+    get,
+    path = "/traces/{trace_id}/control-events",
+    tag = "traces",
+    params(("trace_id" = String, Path, description = "Its id")),
+    responses((status = 200, body = List<ControlEventBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub(crate) async fn list_control_events(State(api): State<Api>, PathOf(id): PathOf<TraceId>) -> Result<Json<List<ControlEventBody>>, Problem> {
+    api.stores().read.trace(id).await?.ok_or_else(|| no_such_trace(id))?;
+    let orders = api.stores().read.control_events(id).await?;
+    Ok(Json(List::whole(orders.into_iter().map(Into::into).collect())))
+}

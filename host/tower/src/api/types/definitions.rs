@@ -1,0 +1,287 @@
+//! Definitions in bodies.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::CodeRef;
+use tower_domain::definition::{AggregationPolicy, Capabilities, Definition, DefinitionSpec, ResourceProfile};
+use tower_domain::json::Json;
+use tower_domain::name::Name;
+use tower_domain::retry::RetryPolicy;
+use utoipa::ToSchema;
+
+use super::ActorType;
+
+/// What a definition says.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = DefinitionSpec)]
+pub(crate) struct SpecBody {
+    /// For people.
+    #[serde(default)]
+    pub(crate) name: String,
+    /// Owner.
+    #[serde(default)]
+    pub(crate) user_id: String,
+    /// A line or two for people.
+    #[serde(default)]
+    pub(crate) description: String,
+    pub(crate) actor_type: ActorType,
+    /// A free word that the code is told.
+    #[serde(default)]
+    pub(crate) role: String,
+    /// Where its code is: `wasm://name[:tag]` or `wasm://sha256:…`.
+    #[schema(value_type = String, example = "wasm://survey:latest")]
+    pub(crate) code_ref: CodeRef,
+    /// Free words for people and filters.
+    #[serde(default)]
+    #[schema(max_items = 64)]
+    pub(crate) strategy_tags: Vec<String>,
+    /// Params that a trigger's are laid over.
+    #[serde(default = "Json::empty_object")]
+    #[schema(value_type = Object)]
+    pub(crate) default_params: Json,
+    /// JSON Schema (draft 2020-12) that params must fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) params_schema: Option<Json>,
+    /// Wall time of an attempt in seconds.
+    #[serde(default = "timeout_sec")]
+    #[schema(minimum = 1, maximum = 86400)]
+    pub(crate) timeout_sec: u32,
+    /// Retries after the first attempt.
+    #[serde(default = "max_retries")]
+    #[schema(maximum = 100)]
+    pub(crate) max_retries: u32,
+    #[serde(default)]
+    pub(crate) retry: RetryBody,
+    /// 10 is the most urgent.
+    #[serde(default = "priority")]
+    #[schema(minimum = 1, maximum = 10)]
+    pub(crate) priority: u8,
+    /// How many layers of agents may split.
+    #[serde(default = "max_layers")]
+    #[schema(maximum = 1000)]
+    pub(crate) max_layers: u32,
+    /// Most children of one task.
+    #[serde(default = "max_children")]
+    #[schema(maximum = 1000000)]
+    pub(crate) max_children: u32,
+    #[serde(default)]
+    pub(crate) aggregation: AggregationBody,
+    #[serde(default)]
+    pub(crate) capabilities: CapabilitiesBody,
+    #[serde(default)]
+    pub(crate) resource_profile: ProfileBody,
+    /// An inactive one can neither be triggered nor split to.
+    #[serde(default = "yes")]
+    pub(crate) is_active: bool,
+    /// For filters.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+fn timeout_sec() -> u32 {
+    300
+}
+fn max_retries() -> u32 {
+    3
+}
+fn priority() -> u8 {
+    5
+}
+fn max_layers() -> u32 {
+    8
+}
+fn max_children() -> u32 {
+    10_000
+}
+fn yes() -> bool {
+    true
+}
+
+/// How long to wait before retries: `initial_sec * factor^n`, at most `max_sec`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = RetryPolicy)]
+pub(crate) struct RetryBody {
+    pub(crate) initial_sec: f64,
+    pub(crate) factor: f64,
+    pub(crate) max_sec: f64,
+    /// Draw from zero to the bound.
+    pub(crate) jitter: bool,
+}
+
+impl Default for RetryBody {
+    fn default() -> Self {
+        RetryPolicy::default().into()
+    }
+}
+
+impl From<RetryPolicy> for RetryBody {
+    fn from(RetryPolicy { initial_sec, factor, max_sec, jitter }: RetryPolicy) -> Self {
+        Self { initial_sec, factor, max_sec, jitter }
+    }
+}
+
+/// What becomes of a task whose children have ended.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "policy", rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+#[schema(as = Aggregation)]
+pub(crate) enum AggregationBody {
+    /// Any child that did not succeed fails the parent.
+    All,
+    /// `aggregate` runs when at least `min_success` children succeeded.
+    Partial {
+        #[serde(default = "one")]
+        min_success: u32,
+    },
+    /// `aggregate` runs whatever became of the children.
+    Always,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for AggregationBody {
+    fn default() -> Self {
+        AggregationPolicy::default().into()
+    }
+}
+
+impl From<AggregationPolicy> for AggregationBody {
+    fn from(policy: AggregationPolicy) -> Self {
+        match policy {
+            AggregationPolicy::All => Self::All,
+            AggregationPolicy::Partial { min_success } => Self::Partial { min_success },
+            AggregationPolicy::Always => Self::Always,
+        }
+    }
+}
+
+impl From<AggregationBody> for AggregationPolicy {
+    fn from(policy: AggregationBody) -> Self {
+        match policy {
+            AggregationBody::All => Self::All,
+            AggregationBody::Partial { min_success } => Self::Partial { min_success },
+            AggregationBody::Always => Self::Always,
+        }
+    }
+}
+
+/// What the code is granted; nothing else.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Capabilities)]
+pub(crate) struct CapabilitiesBody {
+    /// A folder that the operator declared under this name, shown read-only at `/workspace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub(crate) workspace: Option<Name>,
+}
+
+/// What a step may use.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = ResourceProfile)]
+pub(crate) struct ProfileBody {
+    /// All memories and tables of a step together, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// CPU time of an attempt, in milliseconds.
+    pub(crate) cpu_ms: u64,
+    /// Bytes of log lines kept of an attempt.
+    pub(crate) log_bytes: u64,
+}
+
+impl Default for ProfileBody {
+    fn default() -> Self {
+        ResourceProfile::default().into()
+    }
+}
+
+impl From<ResourceProfile> for ProfileBody {
+    fn from(ResourceProfile { memory_bytes, cpu_ms, log_bytes }: ResourceProfile) -> Self {
+        Self { memory_bytes, cpu_ms, log_bytes }
+    }
+}
+
+impl From<SpecBody> for DefinitionSpec {
+    fn from(spec: SpecBody) -> Self {
+        let RetryBody { initial_sec, factor, max_sec, jitter } = spec.retry;
+        let ProfileBody { memory_bytes, cpu_ms, log_bytes } = spec.resource_profile;
+        Self {
+            name: spec.name,
+            user_id: spec.user_id,
+            description: spec.description,
+            actor_type: spec.actor_type.into(),
+            role: spec.role,
+            code_ref: spec.code_ref,
+            strategy_tags: spec.strategy_tags,
+            default_params: spec.default_params,
+            params_schema: spec.params_schema,
+            timeout_sec: spec.timeout_sec,
+            max_retries: spec.max_retries,
+            retry: RetryPolicy { initial_sec, factor, max_sec, jitter },
+            priority: spec.priority,
+            max_layers: spec.max_layers,
+            max_children: spec.max_children,
+            aggregation: spec.aggregation.into(),
+            capabilities: Capabilities { workspace: spec.capabilities.workspace },
+            resource_profile: ResourceProfile { memory_bytes, cpu_ms, log_bytes },
+            is_active: spec.is_active,
+            labels: spec.labels,
+        }
+    }
+}
+
+impl From<DefinitionSpec> for SpecBody {
+    fn from(spec: DefinitionSpec) -> Self {
+        Self {
+            name: spec.name,
+            user_id: spec.user_id,
+            description: spec.description,
+            actor_type: spec.actor_type.into(),
+            role: spec.role,
+            code_ref: spec.code_ref,
+            strategy_tags: spec.strategy_tags,
+            default_params: spec.default_params,
+            params_schema: spec.params_schema,
+            timeout_sec: spec.timeout_sec,
+            max_retries: spec.max_retries,
+            retry: spec.retry.into(),
+            priority: spec.priority,
+            max_layers: spec.max_layers,
+            max_children: spec.max_children,
+            aggregation: spec.aggregation.into(),
+            capabilities: CapabilitiesBody { workspace: spec.capabilities.workspace },
+            resource_profile: spec.resource_profile.into(),
+            is_active: spec.is_active,
+            labels: spec.labels,
+        }
+    }
+}
+
+/// One version of a definition: its id, its version, its times, and what it says.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Definition)]
+pub(crate) struct DefinitionBody {
+    #[schema(value_type = String)]
+    pub(crate) id: Name,
+    /// Counts the changes, from 1. The ETag.
+    pub(crate) version: u32,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) updated_at: Timestamp,
+    #[serde(flatten)]
+    pub(crate) spec: SpecBody,
+}
+
+impl From<Definition> for DefinitionBody {
+    fn from(definition: Definition) -> Self {
+        let Definition { id, version, spec, created_at, updated_at } = definition;
+        Self { id, version, created_at, updated_at, spec: spec.into() }
+    }
+}

@@ -1,0 +1,68 @@
+//! The API's types: what bodies look like. They convert from and to the domain's, so that a rename inside changes nothing outside.
+//! They read as well as write: the command line is a client like any other.
+
+mod definitions;
+mod events;
+mod health;
+mod modules;
+mod tasks;
+mod traces;
+mod words;
+
+pub(crate) use definitions::*;
+pub(crate) use events::*;
+pub(crate) use health::*;
+pub(crate) use modules::*;
+pub(crate) use tasks::*;
+pub(crate) use traces::*;
+pub(crate) use words::*;
+
+use serde::{Deserialize, Serialize};
+use tower_domain::task::{Output, TaskError};
+use tower_store::read::Page;
+use utoipa::ToSchema;
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct List<T> {
+    /// What is on it.
+    pub(crate) items: Vec<T>,
+    /// Hand this to the next request as `cursor`; null: this was the last page.
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    /// From a page of the store.
+    pub(crate) fn of<S: Into<T>, C: ToString>(page: Page<S, C>) -> Self {
+        Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next.map(|cursor| cursor.to_string()) }
+    }
+
+    /// All there is.
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        Self { items, next_cursor: None }
+    }
+}
+
+/// Why something did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// Stable word: one of the host's, or the guest's own.
+    pub(crate) code: String,
+    /// For people.
+    pub(crate) message: String,
+}
+
+impl From<TaskError> for ErrorBody {
+    fn from(TaskError { code, message }: TaskError) -> Self {
+        Self { code, message }
+    }
+}
+
+/// An output's two forms: the value, or where it is.
+pub(crate) fn output_forms(output: Option<Output>) -> (Option<tower_domain::json::Json>, Option<String>) {
+    match output {
+        None => (None, None),
+        Some(Output::Inline(json)) => (Some(json), None),
+        Some(Output::Ref(url)) => (None, Some(url)),
+    }
+}

@@ -1,0 +1,194 @@
+//! The command line as a client of the REST API.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use reqwest::{Method, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sse_stream::SseStream;
+use tower_domain::id::TraceId;
+
+use super::failure::{Exit, Failure};
+use crate::api::problem::ProblemBody;
+use crate::api::types::EventBody;
+
+/// How long the server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a broken stream is taken up again before giving up.
+const STREAM_TRIES: u32 = 10;
+
+/// A server.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// What it answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    /// The status.
+    pub(crate) status: u16,
+    /// The body, as it came.
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    /// Reads the body.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body).map_err(|error| Failure::own(Exit::Failed, "BAD_ANSWER", format!("the server's answer cannot be read: {error}")).help("is the server of the same version? tower version"))
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`.
+    pub(crate) fn new(url: &str) -> Result<Self, Failure> {
+        let base = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let base = base.ok_or_else(|| Failure::usage(format!("--url {url}: an http URL is expected, such as http://127.0.0.1:8001")))?;
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).no_proxy().user_agent(concat!("tower/", env!("CARGO_PKG_VERSION")));
+        let http = http.build().map_err(|error| Failure::own(Exit::Failed, "FAILED", error.to_string()))?;
+        Ok(Self { http, base })
+    }
+
+    /// The server, for links.
+    pub(crate) fn url(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+
+    fn at(&self, path: &str, query: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/api/v1{path}", self.base.path().trim_end_matches('/')));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let message = format!("no tower answers at {}: {}", self.url(), crate::api::problem::causes(error));
+        Failure::own(Exit::Unreachable, "UNREACHABLE", message).help("start one with `tower serve`, or name another with --url or TOWER_URL")
+    }
+
+    /// Sends a request; anything but success is a failure.
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, Failure> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            return Ok(Reply { status: status.as_u16(), body });
+        }
+        match serde_json::from_slice::<ProblemBody>(&body) {
+            Ok(problem) => Err(Failure::problem(problem)),
+            Err(_) => Err(Failure::own(Exit::Failed, "BAD_ANSWER", format!("{} answered {status}, and not as a tower does", self.url())).help("is it a tower? curl that URL with /health")),
+        }
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Reply, Failure> {
+        self.send(self.http.get(self.at(path, query))).await
+    }
+
+    /// GET, read; none: there is no such thing.
+    pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
+        match self.get(path, &[]).await {
+            Ok(reply) => reply.read().map(Some),
+            Err(failure) if failure.exit == Exit::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// A request with a JSON body.
+    pub(crate) async fn json<T: Serialize>(&self, method: Method, path: &str, query: &[(&str, String)], body: &T, key: Option<&str>) -> Result<Reply, Failure> {
+        let mut request = self.http.request(method, self.at(path, query)).json(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.send(request).await
+    }
+
+    /// A request with a component.
+    pub(crate) async fn upload(&self, query: &[(&str, String)], wasm: Bytes) -> Result<Reply, Failure> {
+        self.send(self.http.post(self.at("/modules", query)).header("content-type", "application/wasm").body(wasm)).await
+    }
+
+    /// A trace's events after `after`, until its end. Goes on where it was when the connection breaks.
+    pub(crate) fn follow(&self, trace: TraceId, after: u64) -> BoxStream<'static, Result<EventBody, Failure>> {
+        let reader = EventReader { client: self.clone(), trace, after, tries: 0, stream: None, ready: VecDeque::new(), ended: false };
+        futures::stream::unfold(reader, EventReader::next).boxed()
+    }
+}
+
+type RawStream = BoxStream<'static, Result<sse_stream::Sse, sse_stream::Error>>;
+
+struct EventReader {
+    client: Client,
+    trace: TraceId,
+    after: u64,
+    tries: u32,
+    stream: Option<RawStream>,
+    ready: VecDeque<EventBody>,
+    ended: bool,
+}
+
+impl EventReader {
+    async fn next(mut self) -> Option<(Result<EventBody, Failure>, Self)> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some((Ok(event), self));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(failure) = self.step().await {
+                self.ended = true;
+                return Some((Err(failure), self));
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Failure> {
+        let Some(stream) = &mut self.stream else { return self.connect().await };
+        match stream.next().await {
+            Some(Ok(event)) => match event.event.as_deref() {
+                Some("end") => self.ended = true,
+                Some("task" | "progress" | "log" | "partial") => {
+                    if let Some(body) = event.data.as_deref().and_then(|data| serde_json::from_str::<EventBody>(data).ok()) {
+                        self.after = body.seq;
+                        self.tries = 0;
+                        self.ready.push_back(body);
+                    }
+                }
+                _ => {}
+            },
+            Some(Err(_)) | None => self.stream = None,
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), Failure> {
+        if self.tries > 0 {
+            tokio::time::sleep(Duration::from_millis(250) * self.tries).await;
+        }
+        self.tries += 1;
+        let url = self.client.at(&format!("/traces/{}/events", self.trace), &[("after", self.after.to_string())]);
+        let request = self.client.http.get(url).header("accept", "text/event-stream");
+        match request.send().await {
+            Ok(response) if response.status().is_success() => {
+                let bytes = response.bytes_stream().map_err(std::io::Error::other);
+                self.stream = Some(SseStream::from_bytes_stream(bytes).boxed());
+                Ok(())
+            }
+            Ok(response) => {
+                let body = response.bytes().await.unwrap_or_default();
+                let problem = serde_json::from_slice::<ProblemBody>(&body).map(Failure::problem);
+                Err(problem.unwrap_or_else(|_| Failure::own(Exit::Failed, "BAD_ANSWER", "the event stream was refused")))
+            }
+            Err(error) if self.tries >= STREAM_TRIES || self.after == 0 => Err(self.client.unreachable(&error)),
+            Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! How a command ends when it does not end well: an exit code, a text for people, and, in JSON mode, a problem object.
+
+use serde::Serialize;
+
+use crate::api::problem::{Problem, ProblemBody, causes};
+
+/// Exit codes. Documented for scripts: they do not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// The thing that was asked about failed, or something else did.
+    Failed = 1,
+    /// The command or its input is wrong.
+    Usage = 2,
+    /// There is no such thing.
+    NotFound = 3,
+    /// Not allowed.
+    Auth = 4,
+    /// The order does not fit the state.
+    Conflict = 5,
+    /// No server answers.
+    Unreachable = 6,
+    /// The wait is over and the trace goes on.
+    TimedOut = 7,
+    /// The trace was cancelled.
+    Cancelled = 8,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// Why a command did not end well.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// What to say; none: it was said.
+    pub(crate) said: Option<Said>,
+}
+
+/// What to say.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// An error of the command line's own.
+    Own {
+        /// Stable word.
+        code: &'static str,
+        /// What is wrong.
+        message: String,
+        /// The next command.
+        help: Option<String>,
+    },
+    /// What the API answered.
+    Problem(Box<ProblemBody>),
+}
+
+impl Failure {
+    /// Ends with this exit code and says nothing more.
+    pub(crate) fn silent(exit: Exit) -> Self {
+        Self { exit, said: None }
+    }
+
+    /// An error of the command line's own.
+    pub(crate) fn own(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
+        Self { exit, said: Some(Said::Own { code, message: message.into(), help: None }) }
+    }
+
+    /// Something wrong with the command or its input.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::own(Exit::Usage, "USAGE", message)
+    }
+
+    /// Says what to do next.
+    pub(crate) fn help(mut self, next: impl Into<String>) -> Self {
+        if let Some(Said::Own { help, .. }) = &mut self.said {
+            *help = Some(next.into());
+        }
+        self
+    }
+
+    /// What the API answered.
+    pub(crate) fn problem(problem: ProblemBody) -> Self {
+        let exit = match problem.status {
+            _ if problem.code == "IDEMPOTENCY_KEY_REUSED" => Exit::Conflict,
+            404 => Exit::NotFound,
+            401 | 403 => Exit::Auth,
+            409 | 412 => Exit::Conflict,
+            400..=499 => Exit::Usage,
+            503 => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
+        Self { exit, said: Some(Said::Problem(Box::new(problem))) }
+    }
+
+    /// For `--json`: the one shape that errors have.
+    pub(crate) fn json(&self) -> Option<String> {
+        #[derive(Serialize)]
+        struct Own<'a> {
+            #[serde(rename = "type")]
+            problem_type: String,
+            title: &'a str,
+            status: Option<u16>,
+            detail: &'a str,
+            code: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            hint: Option<&'a str>,
+        }
+        let text = match self.said.as_ref()? {
+            Said::Problem(problem) => serde_json::to_string(problem),
+            Said::Own { code, message, help } => serde_json::to_string(&Own {
+                problem_type: format!("/problems/{}", code.to_ascii_lowercase().replace('_', "-")),
+                title: "The command failed",
+                status: None,
+                detail: message,
+                code,
+                hint: help.as_deref(),
+            }),
+        };
+        text.ok()
+    }
+
+    /// For people.
+    pub(crate) fn prose(&self) -> Option<String> {
+        let mut text = String::new();
+        match self.said.as_ref()? {
+            Said::Own { code, message, help } => {
+                text.push_str(&format!("error[{code}]: {message}"));
+                if let Some(help) = help {
+                    text.push_str(&format!("\n  help: {help}"));
+                }
+            }
+            Said::Problem(problem) => {
+                text.push_str(&format!("error[{}]: {}", problem.code, problem.title));
+                if !problem.detail.is_empty() {
+                    text.push_str(&format!("\n  {}", problem.detail.replace('\n', "\n  ")));
+                }
+                for error in problem.errors.iter().filter(|error| !problem.detail.starts_with(&format!("{}: ", error.pointer))) {
+                    text.push_str(&format!("\n  at {}: {}", error.pointer, error.message));
+                }
+                if let Some(hint) = &problem.hint {
+                    text.push_str(&format!("\n  help: {hint}"));
+                }
+                if !problem.request_id.is_empty() {
+                    text.push_str(&format!("\n  request: {}", problem.request_id));
+                }
+            }
+        }
+        Some(text)
+    }
+}
+
+/// A refusal by an engine in this process, as the API would have answered it.
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::problem(problem.body("", ""))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::own(Exit::Failed, "FAILED", format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::own(Exit::Failed, "FAILED", causes(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::problem::codes;
+
+    #[test]
+    fn problems_map_to_exit_codes() {
+        for (code, exit) in [
+            (&codes::NO_SUCH_TRACE, Exit::NotFound),
+            (&codes::NOT_ENDED, Exit::Conflict),
+            (&codes::STALE_VERSION, Exit::Conflict),
+            (&codes::IDEMPOTENCY_KEY_REUSED, Exit::Conflict),
+            (&codes::PARAMS_INVALID, Exit::Usage),
+            (&codes::UNAVAILABLE, Exit::Unreachable),
+            (&codes::INTERNAL, Exit::Failed),
+            (&codes::CROSS_SITE, Exit::Auth),
+        ] {
+            assert_eq!(Failure::from(Problem::new(code, "")).exit, exit, "{}", code.name);
+        }
+    }
+
+    #[test]
+    fn prose_names_the_place_and_the_remedy() {
+        let problem = Problem::field(&codes::PARAMS_INVALID, "/params/company", "required").with_hint("tower defs get research");
+        assert_eq!(
+            Failure::from(problem).prose().unwrap(),
+            "error[PARAMS_INVALID]: Params do not fit the schema\n  /params/company: required\n  help: tower defs get research"
+        );
+    }
+}

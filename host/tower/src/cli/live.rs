@@ -1,0 +1,246 @@
+//! Watching a trace: a tree that is drawn again in place, or a line for each change.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tower_domain::clock::{Clock, SystemClock};
+use tower_domain::id::{TaskId, TraceId};
+use tower_engine::Engine;
+use tower_engine::feed::Follow;
+use tower_store::read::{PageRequest, TaskFilter};
+
+use super::client::Client;
+use super::failure::Failure;
+use super::term::{Term, cut, one_line, pad};
+use super::tree::{self, Window};
+use crate::api::types::{EventBody, EventType, List, Status, TaskBody, TraceBody};
+
+/// How often a live tree is drawn at the most.
+const REDRAW: Duration = Duration::from_millis(120);
+/// Tasks that are read for a tree.
+const TREE_TASKS_MAX: u32 = 500;
+
+/// Where a trace runs.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// On a server.
+    Remote(Client),
+    /// In this process.
+    Local(Engine),
+}
+
+impl Source {
+    /// The trace as it is now.
+    pub(crate) async fn trace(&self, id: TraceId) -> Result<TraceBody, Failure> {
+        match self {
+            Self::Remote(client) => client.get(&format!("/traces/{id}"), &[]).await?.read(),
+            Self::Local(engine) => {
+                let found = engine.stores().read.trace(id).await.map_err(crate::api::problem::Problem::from)?;
+                found.map(Into::into).ok_or_else(|| Failure::own(super::failure::Exit::NotFound, "NO_SUCH_TRACE", format!("there is no trace {id}")))
+            }
+        }
+    }
+
+    /// A page of its tasks, in the order in which they were made.
+    async fn tasks(&self, id: TraceId, cursor: Option<String>) -> Result<List<TaskBody>, Failure> {
+        match self {
+            Self::Remote(client) => {
+                let mut query = vec![("limit", TREE_TASKS_MAX.to_string())];
+                query.extend(cursor.map(|cursor| ("cursor", cursor)));
+                client.get(&format!("/traces/{id}/tasks"), &query).await?.read()
+            }
+            Self::Local(engine) => {
+                let page = PageRequest { after: cursor.and_then(|cursor| cursor.parse().ok()), limit: TREE_TASKS_MAX };
+                let found = engine.stores().read.tasks(id, &TaskFilter::default(), &page).await;
+                Ok(List::of(found.map_err(crate::api::problem::Problem::from)?))
+            }
+        }
+    }
+
+    /// Its events from the beginning to the end.
+    fn follow(&self, id: TraceId) -> BoxStream<'static, Result<EventBody, Failure>> {
+        match self {
+            Self::Remote(client) => client.follow(id, 0),
+            Self::Local(engine) => futures::stream::unfold(engine.follow(id, 0), local_events).flat_map(futures::stream::iter).boxed(),
+        }
+    }
+}
+
+async fn local_events(mut follow: Follow) -> Option<(Vec<Result<EventBody, Failure>>, Follow)> {
+    let events = match follow.next().await? {
+        Ok(events) => events.into_iter().map(|event| Ok(event.into())).collect(),
+        Err(failure) => vec![Err(crate::api::problem::Problem::from(failure).into())],
+    };
+    Some((events, follow))
+}
+
+/// Where to draw.
+#[derive(Clone, Copy)]
+pub(crate) enum Canvas {
+    /// On standard output: the watching is what was asked for.
+    Stdout(Term),
+    /// On standard error: the result is what was asked for.
+    Stderr(Term),
+}
+
+impl Canvas {
+    fn term(&self) -> &Term {
+        match self {
+            Self::Stdout(term) | Self::Stderr(term) => term,
+        }
+    }
+
+    fn write(&self, text: &str) {
+        // Whoever closed the stream does not want to see more.
+        let _ = match self {
+            Self::Stdout(_) => std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()),
+            Self::Stderr(_) => std::io::stderr().write_all(text.as_bytes()),
+        };
+    }
+
+    /// A line.
+    pub(crate) fn line(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+}
+
+/// Shows a trace until its end, then its tree for good, and answers the trace as it ended.
+pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_when_not_live: bool) -> Result<TraceBody, Failure> {
+    let mut events = source.follow(id);
+    let term = *canvas.term();
+    let mut drawing = Drawing { canvas, lines: 0 };
+    let mut names = Names::default();
+    let mut redraw = tokio::time::interval(REDRAW);
+    redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut changed = true;
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                None => break,
+                Some(event) => {
+                    let event = event?;
+                    changed = true;
+                    if !term.live && lines_when_not_live {
+                        canvas.line(&names.line(source, id, &term, &event).await?);
+                    }
+                }
+            },
+            _ = redraw.tick(), if term.live && changed => {
+                changed = false;
+                drawing.draw(&picture(source, id, &term, Window::live(&term)).await?.1);
+            }
+        }
+    }
+    drawing.clear();
+    let (trace, picture) = picture(source, id, &term, Window::WHOLE).await?;
+    // After the lines of the changes, the tree would say the same again.
+    if term.live || !lines_when_not_live {
+        picture.iter().for_each(|line| canvas.line(line));
+    }
+    canvas.line(&tree::summary(&term, &trace, SystemClock.now()));
+    Ok(trace)
+}
+
+/// The tree as it is now.
+async fn picture(source: &Source, id: TraceId, term: &Term, window: Window) -> Result<(TraceBody, Vec<String>), Failure> {
+    let trace = source.trace(id).await?;
+    let tasks = source.tasks(id, None).await?;
+    let now = SystemClock.now();
+    let mut lines = vec![tree::headline(term, &trace, now)];
+    lines.extend(tree::lines(term, window, &trace, &tasks.items, now));
+    Ok((trace, lines))
+}
+
+/// Lines that are drawn over again.
+struct Drawing {
+    canvas: Canvas,
+    lines: usize,
+}
+
+impl Drawing {
+    fn draw(&mut self, lines: &[String]) {
+        // Up, and each line cleared behind what is written, so that nothing flickers.
+        let mut text = self.up();
+        for line in lines {
+            text.push_str(&format!("{line}\x1b[K\n"));
+        }
+        text.push_str("\x1b[J");
+        self.canvas.write(&text);
+        self.lines = lines.len();
+    }
+
+    fn clear(&mut self) {
+        if self.lines > 0 {
+            let text = self.up() + "\x1b[J";
+            self.canvas.write(&text);
+            self.lines = 0;
+        }
+    }
+
+    fn up(&self) -> String {
+        if self.lines > 0 { format!("\x1b[{}A\r", self.lines) } else { String::new() }
+    }
+}
+
+/// What tasks are called, read as they appear.
+#[derive(Default)]
+struct Names {
+    known: HashMap<TaskId, String>,
+    cursor: Option<String>,
+}
+
+impl Names {
+    async fn of(&mut self, source: &Source, trace: TraceId, task: TaskId) -> Result<String, Failure> {
+        while !self.known.contains_key(&task) {
+            let page = source.tasks(trace, self.cursor.clone()).await?;
+            self.known.extend(page.items.into_iter().map(|task| (task.id, if task.parent_id.is_none() { task.job_id.to_string() } else { task.key.to_string() })));
+            match page.next_cursor {
+                Some(next) => self.cursor = Some(next),
+                None => break,
+            }
+        }
+        Ok(self.known.get(&task).cloned().unwrap_or_else(|| task.to_string()))
+    }
+
+    /// One change as one line.
+    async fn line(&mut self, source: &Source, trace: TraceId, term: &Term, event: &EventBody) -> Result<String, Failure> {
+        let name = self.of(source, trace, event.task_id).await?;
+        let at = tower_domain::clock::Timestamp::from_micros(event.timestamp_ms.saturating_mul(1_000)).to_chrono().format("%H:%M:%S%.3f");
+        let sign = event.to.map_or(" ", |status| term.glyph(status));
+        let word = event.event_type.to_string();
+        let word = event.to.map_or_else(|| pad(&word, 14), |status| term.tint(status, &pad(&word, 14)));
+        let text = format!("{at} {sign} {word} {}  {}", pad(&name, 20), about(event));
+        Ok(cut(text.trim_end(), 400, term.ascii))
+    }
+}
+
+/// What an event says beside its type.
+fn about(event: &EventBody) -> String {
+    let Some(payload) = event.payload.as_ref().and_then(|payload| payload.read::<serde_json::Value>().ok()) else { return String::new() };
+    let text = |pointer: &str| payload.pointer(pointer).and_then(|value| value.as_str()).map(one_line).unwrap_or_default();
+    let number = |pointer: &str| payload.pointer(pointer).and_then(serde_json::Value::as_u64);
+    match event.event_type {
+        EventType::Progress => format!("{:>3}%  {}", number("/percent").unwrap_or(0), text("/message")),
+        EventType::Log => format!("{} {}", text("/level"), text("/message")),
+        EventType::PartialOutput => one_line(&payload.to_string()),
+        EventType::Split => number("/children").map_or_else(String::new, |children| format!("{children} children")),
+        EventType::Waiting => number("/open_deps").map_or_else(String::new, |open| format!("for {open} siblings")),
+        EventType::Started => number("/attempt").filter(|attempt| *attempt > 1).map_or_else(String::new, |attempt| format!("attempt {attempt}")),
+        EventType::Failed | EventType::Retrying | EventType::Skipped | EventType::Cancelled => format!("{} {}", text("/error/code"), text("/error/message")),
+        EventType::Completed | EventType::Queued | EventType::Paused | EventType::Resumed => String::new(),
+    }
+}
+
+/// How a command ends whose trace ended so.
+pub(crate) fn outcome(trace: &TraceBody) -> Result<(), Failure> {
+    use super::failure::Exit;
+    match trace.status {
+        Status::Success => Ok(()),
+        Status::Cancelled => Err(Failure::silent(Exit::Cancelled)),
+        Status::Failed | Status::Skipped => Err(Failure::silent(Exit::Failed)),
+        Status::Pending | Status::Running => Err(Failure::silent(Exit::TimedOut)),
+    }
+}

@@ -1,0 +1,76 @@
+//! `tower serve`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Context;
+use super::failure::{Exit, Failure};
+use super::output::err_line;
+use crate::app::App;
+use crate::config::ServeArgs;
+
+/// Serves the REST API.
+#[derive(Debug, Args)]
+pub(crate) struct ServeVerb {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+pub(crate) async fn run(args: ServeVerb, context: &Context) -> Result<(), Failure> {
+    let config = args.serve.check().map_err(|error| Failure::own(Exit::Usage, "BAD_CONFIG", format!("{error:#}")))?;
+    let grace = config.host.cancel_grace;
+    let mut signals = Signals::listen()?;
+    let app = App::start(config).await?;
+    // The one line that programs wait for.
+    context.out.line(&format!("listening on {}", app.url()));
+    until_stopped(app, &mut signals, grace).await
+}
+
+/// Serves until a signal, then stops in order; a second signal ends it at once.
+pub(crate) async fn until_stopped(app: App, signals: &mut Signals, grace: Duration) -> Result<(), Failure> {
+    signals.next().await;
+    err_line(&format!("stopping: running steps have {}s; again to stop at once", grace.as_secs_f64()));
+    tokio::select! {
+        () = app.stop(grace) => Ok(()),
+        () = signals.next() => Err(Failure::own(Exit::Interrupted, "INTERRUPTED", "stopped at once; what was running begins again at the next start")),
+    }
+}
+
+/// The signals that ask a process to end.
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes them over.
+    #[cfg(unix)]
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Takes them over.
+    #[cfg(not(unix))]
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Ok(Self {})
+    }
+
+    /// The next one.
+    #[cfg(unix)]
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// The next one.
+    #[cfg(not(unix))]
+    pub(crate) async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,108 @@
+//! `tower tasks` and `tower task`.
+
+use clap::Args;
+use tower_domain::clock::{Clock, SystemClock};
+use tower_domain::id::{TaskId, TraceId};
+
+use super::Context;
+use super::failure::Failure;
+use super::output::{PageArgs, fields};
+use super::run::pretty;
+use super::term::{Term, one_line, seconds};
+use crate::api::types::{List, TaskBody};
+
+/// Which tasks.
+#[derive(Debug, Args)]
+pub(crate) struct TasksArgs {
+    /// The trace
+    trace: TraceId,
+    /// In one of these states
+    #[arg(long, value_delimiter = ',')]
+    status: Vec<String>,
+    /// In one of these phases
+    #[arg(long, value_delimiter = ',')]
+    phase: Vec<String>,
+    /// With this many agents above
+    #[arg(long)]
+    layer: Option<u32>,
+    /// Children of this task
+    #[arg(long, value_name = "TASK")]
+    parent: Option<TaskId>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+/// Which task.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    /// The task
+    task: TaskId,
+}
+
+pub(crate) async fn list(args: TasksArgs, context: &Context) -> Result<(), Failure> {
+    let mut query = args.page.query();
+    query.extend(args.status.iter().map(|status| ("status", status.clone())));
+    query.extend(args.phase.iter().map(|phase| ("phase", phase.clone())));
+    query.extend(args.layer.map(|layer| ("layer", layer.to_string())));
+    query.extend(args.parent.map(|parent| ("parent_id", parent.to_string())));
+    let reply = context.client()?.get(&format!("/traces/{}/tasks", args.trace), &query).await?;
+    let tasks: List<TaskBody> = reply.read()?;
+    let ids: Vec<String> = tasks.items.iter().map(|task| task.id.to_string()).collect();
+    let rows: Vec<_> = tasks.items.iter().map(|task| row(&context.out.term, task)).collect();
+    context.out.list(&reply, &["STATE", "PHASE", "TASK", "KEY", "ACTOR", "LAYER", "TIME", "ERROR"], &rows, &ids)
+}
+
+fn time(task: &TaskBody) -> String {
+    task.started_at.map_or_else(String::new, |from| seconds(task.finished_at.unwrap_or_else(|| SystemClock.now()).since(from)))
+}
+
+fn error(task: &TaskBody) -> String {
+    task.error_code.as_ref().map_or_else(String::new, |code| format!("{code} {}", one_line(task.error_msg.as_deref().unwrap_or_default())))
+}
+
+fn row(term: &Term, task: &TaskBody) -> Vec<String> {
+    vec![
+        format!("{} {}", term.glyph(task.status), task.status),
+        task.phase.to_string(),
+        task.id.to_string(),
+        format!("{}{}", "  ".repeat(task.depth.min(8) as usize), task.key),
+        task.actor_type.to_string(),
+        task.layer.to_string(),
+        time(task),
+        error(task),
+    ]
+}
+
+pub(crate) async fn show(args: TaskArgs, context: &Context) -> Result<(), Failure> {
+    let reply = context.client()?.get(&format!("/tasks/{}", args.task), &[]).await?;
+    let task: TaskBody = reply.read()?;
+    context.out.one(&reply, &task.id.to_string(), |term| describe(term, &task));
+    Ok(())
+}
+
+fn describe(term: &Term, task: &TaskBody) -> String {
+    let waits: Vec<String> = task.waiting_on.iter().map(|wait| serde_json::to_string(wait).unwrap_or_default()).collect();
+    let attempts = task.attempts.iter().flatten().map(|attempt| {
+        let error = attempt.error.as_ref().map_or_else(String::new, |error| format!("  {} {}", error.code, one_line(&error.message)));
+        format!("{} {} {}  {}{error}", attempt.leg, attempt.attempt, attempt.result, seconds(attempt.finished_at.since(attempt.started_at)))
+    });
+    fields(
+        term,
+        &[
+            ("task", task.id.to_string()),
+            ("trace", task.trace_id.to_string()),
+            ("key", task.key.to_string()),
+            ("definition", format!("{} version {}", task.job_id, task.definition_version)),
+            ("actor", task.actor_type.to_string()),
+            ("state", format!("{} {} {}", term.glyph(task.status), task.status, task.phase)),
+            ("waits for", waits.join("\n")),
+            ("progress", if task.progress > 0 { format!("{} {}%  {}", term.bar(task.progress, 10), task.progress, one_line(&task.progress_message)) } else { String::new() }),
+            ("children", if task.split_count > 0 { format!("{} of {} succeeded", task.succeeded_children, task.split_count) } else { String::new() }),
+            ("time", time(task)),
+            ("error", error(task)),
+            ("attempts", attempts.collect::<Vec<_>>().join("\n")),
+            ("params", pretty(&task.input_params)),
+            ("output", task.output.as_ref().map(pretty).or_else(|| task.output_ref.clone()).unwrap_or_default()),
+        ],
+    )
+}

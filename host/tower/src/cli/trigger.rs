@@ -1,0 +1,97 @@
+//! `tower trigger`.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::json;
+use tower_domain::clock::Timestamp;
+use tower_domain::id::TraceId;
+use tower_domain::name::Name;
+
+use super::Context;
+use super::client::{Client, Reply};
+use super::failure::Failure;
+use super::live::{Canvas, Source, outcome};
+use super::output::err_line;
+use super::params::{ParamArgs, pairs};
+use super::run::print;
+use super::tree;
+use super::watch::watch_or_detach;
+use crate::api::types::{TraceBody, TraceStarted};
+use crate::config::parse_duration;
+
+/// The longest that one request waits.
+const WAIT_PIECE: Duration = Duration::from_secs(30);
+
+/// What to begin.
+#[derive(Debug, Args)]
+pub(crate) struct TriggerArgs {
+    /// The definition
+    definition: Name,
+    #[command(flatten)]
+    params: ParamArgs,
+    /// 1 to 10, 10 the most urgent
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=10))]
+    priority: Option<u8>,
+    /// The same key again is the same trace
+    #[arg(long)]
+    key: Option<String>,
+    /// Not before, such as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    at: Option<Timestamp>,
+    /// A label (repeatable)
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// Wait for the end, and print the output; give up after TIME if one is given
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "24h", value_parser = parse_duration)]
+    wait: Option<Duration>,
+    /// Show the tree meanwhile, and print the output
+    #[arg(long, conflicts_with = "wait")]
+    watch: bool,
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    serde_json::from_value(json!(text)).map_err(|error| error.to_string())
+}
+
+pub(crate) async fn run(args: TriggerArgs, context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let (reply, started) = begin(&client, &args).await?;
+    let id = started.trace_id;
+    if args.watch {
+        let canvas = Canvas::Stderr(context.err);
+        let trace = watch_or_detach(&Source::Remote(client), id, canvas, true).await?;
+        print(&context.out, &trace)?;
+        return outcome(&trace);
+    }
+    let Some(wait) = args.wait else {
+        context.out.one(&reply, &id.to_string(), |_| format!("{id}\n"));
+        return Ok(());
+    };
+    let trace = wait_for(&client, id, wait).await?;
+    err_line(&tree::summary(&context.err, &trace, tower_domain::clock::Clock::now(&tower_domain::clock::SystemClock)));
+    print(&context.out, &trace)?;
+    outcome(&trace)
+}
+
+async fn begin(client: &Client, args: &TriggerArgs) -> Result<(Reply, TraceStarted), Failure> {
+    let labels = pairs(&args.labels, "--label")?;
+    let body = json!({ "params": args.params.read()?, "priority": args.priority, "run_at": args.at, "labels": labels, "trigger_type": "MANUAL" });
+    let reply = client.json(Method::POST, &format!("/definitions/{}/trigger", args.definition), &[], &body, args.key.as_deref()).await?;
+    let started = reply.read()?;
+    Ok((reply, started))
+}
+
+/// Asks in pieces, so that no proxy between gives up.
+async fn wait_for(client: &Client, id: TraceId, at_most: Duration) -> Result<TraceBody, Failure> {
+    let begun = std::time::Instant::now();
+    loop {
+        let left = at_most.saturating_sub(begun.elapsed());
+        let piece = left.min(WAIT_PIECE);
+        let trace: TraceBody = client.get(&format!("/traces/{id}"), &[("wait", format!("{}ms", piece.as_millis()))]).await?.read()?;
+        if trace.status.is_terminal() || left.is_zero() {
+            return Ok(trace);
+        }
+    }
+}

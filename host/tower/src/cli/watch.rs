@@ -1,0 +1,47 @@
+//! `tower watch`.
+
+use clap::Args;
+use tower_domain::id::TraceId;
+
+use super::Context;
+use super::failure::{Exit, Failure};
+use super::live::{Canvas, Source, outcome, watch};
+use super::output::err_line;
+use crate::api::types::TraceBody;
+
+/// What to watch.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The trace
+    trace: TraceId,
+}
+
+pub(crate) async fn run(args: WatchArgs, context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    if context.out.is_json() {
+        return events(&client, args.trace, context).await;
+    }
+    let trace = watch_or_detach(&Source::Remote(client), args.trace, Canvas::Stdout(context.out.term), true).await?;
+    outcome(&trace)
+}
+
+/// For programs: the events, one a line.
+async fn events(client: &super::client::Client, id: TraceId, context: &Context) -> Result<(), Failure> {
+    use futures::StreamExt;
+    let mut events = client.follow(id, 0);
+    while let Some(event) = events.next().await {
+        context.out.line(&serde_json::to_string(&event?).map_err(|error| Failure::usage(error.to_string()))?);
+    }
+    outcome(&client.get(&format!("/traces/{id}"), &[]).await?.read()?)
+}
+
+/// Watches to the end, or until Ctrl-C: the trace goes on without the watcher.
+pub(crate) async fn watch_or_detach(source: &Source, id: TraceId, canvas: Canvas, lines: bool) -> Result<TraceBody, Failure> {
+    tokio::select! {
+        trace = watch(source, id, canvas, lines) => trace,
+        _ = tokio::signal::ctrl_c() => {
+            err_line(&format!("\ndetached: the trace goes on\n  to watch it again: tower watch {id}\n  to end it:         tower cancel {id}"));
+            Err(Failure::silent(Exit::Interrupted))
+        }
+    }
+}

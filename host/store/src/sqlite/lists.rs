@@ -23,11 +23,11 @@ use crate::read::{PAGE_MAX, Page, PageRequest, TaskFilter, TraceFilter};
 /// Parameters: 1 statuses, 2 ids below, 3 ids from, 4 limit, 5 definition or NULL, 6 user or NULL, 7 made from or NULL, 8 made before or
 /// NULL.
 macro_rules! traces_by {
-    ($($term:literal),*) => {
+    ($index:literal $(, $term:literal)*) => {
         concat!(
             "SELECT ", trace_columns!(), " FROM ( \
                  SELECT unhex(j.value) AS id FROM json_each(?1) AS s CROSS JOIN json_each((SELECT json_group_array(hex(p.trace_id)) FROM ( \
-                     SELECT c.trace_id FROM traces AS c \
+                     SELECT c.trace_id FROM traces AS c INDEXED BY ", $index, " \
                      WHERE c.status = s.value AND c.trace_id < ?2 AND c.trace_id >= ?3", $($term,)*
                      " AND (?7 IS NULL OR c.created_at >= ?7) AND (?8 IS NULL OR c.created_at < ?8) \
                      ORDER BY c.trace_id DESC LIMIT ?4) AS p)) AS j \
@@ -38,18 +38,18 @@ macro_rules! traces_by {
 }
 
 statements! {
-    TRACES_BY_STATUS = traces_by!();
-    TRACES_BY_DEFINITION = traces_by!(" AND c.definition_id = ?5 AND (?6 IS NULL OR c.user_id = ?6)");
-    TRACES_BY_USER = traces_by!(" AND c.user_id = ?6");
+    TRACES_BY_STATUS = traces_by!("traces_by_status");
+    TRACES_BY_DEFINITION = traces_by!("traces_by_definition", " AND c.definition_id = ?5 AND (?6 IS NULL OR c.user_id = ?6)");
+    TRACES_BY_USER = traces_by!("traces_by_user", " AND c.user_id = ?6");
     // Parameters: 1 trace, 2 states as bits, 3 layer or NULL, 4 parts as bits, 5 ids above, 6 limit. The arms are the pairs of state and
     // layer that there are, found by one look into the index each.
     TASKS_BY_STATE = concat!(
         "WITH RECURSIVE arms (state, layer) AS ( \
              SELECT * FROM (SELECT state, layer FROM tasks WHERE trace_id = ?1 ORDER BY state, layer LIMIT 1) \
              UNION ALL \
-             SELECT n.state, n.layer FROM arms CROSS JOIN tasks AS n ON n.id = ( \
-                 SELECT b.id FROM tasks AS b WHERE b.trace_id = ?1 AND (b.state, b.layer) > (arms.state, arms.layer) \
-                 ORDER BY b.state, b.layer, b.id LIMIT 1)) \
+             SELECT n.state, n.layer FROM arms CROSS JOIN tasks AS n ON n.id = coalesce( \
+                 (SELECT b.id FROM tasks AS b WHERE b.trace_id = ?1 AND b.state = arms.state AND b.layer > arms.layer ORDER BY b.layer LIMIT 1), \
+                 (SELECT b.id FROM tasks AS b WHERE b.trace_id = ?1 AND b.state > arms.state ORDER BY b.state, b.layer LIMIT 1))) \
          SELECT ", task_columns!(), " FROM ( \
              SELECT unhex(j.value) AS id FROM arms CROSS JOIN json_each((SELECT json_group_array(hex(p.id)) FROM ( \
                  SELECT c.id FROM tasks AS c \

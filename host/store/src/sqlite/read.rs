@@ -74,7 +74,7 @@ statements! {
     );
     // 12 is LOG.
     LOGS = concat!(
-        "SELECT ", event_columns!(), " FROM events AS e CROSS JOIN tasks AS t ON t.id = e.task_id \
+        "SELECT ", event_columns!(), " FROM events AS e INDEXED BY events_logs_by_trace CROSS JOIN tasks AS t ON t.id = e.task_id \
          WHERE e.trace_id = ?1 AND e.event_type = 12 AND e.seq > ?2 ORDER BY e.seq LIMIT ?3"
     );
     SUBTREE_SIZE = "WITH RECURSIVE below (id) AS (SELECT ?1 UNION ALL \
@@ -83,12 +83,12 @@ statements! {
     // For small subtrees: from the tasks to their lines.
     LOGS_OF_FEW = concat!(
         "WITH RECURSIVE below (id) AS (SELECT ?4 UNION ALL SELECT c.id FROM below CROSS JOIN tasks AS c ON c.parent_id = below.id) \
-         SELECT ", event_columns!(), " FROM below CROSS JOIN events AS e ON e.task_id = below.id CROSS JOIN tasks AS t ON t.id = e.task_id \
+         SELECT ", event_columns!(), " FROM below CROSS JOIN events AS e INDEXED BY events_logs_by_task ON e.task_id = below.id CROSS JOIN tasks AS t ON t.id = e.task_id \
          WHERE e.trace_id = ?1 AND e.event_type = 12 AND e.seq > ?2 ORDER BY e.seq LIMIT ?3"
     );
     // For large ones: from the trace's lines up to whoever stands above the task that wrote them.
     LOGS_OF_MANY = concat!(
-        "SELECT ", event_columns!(), " FROM events AS e CROSS JOIN tasks AS t ON t.id = e.task_id \
+        "SELECT ", event_columns!(), " FROM events AS e INDEXED BY events_logs_by_trace CROSS JOIN tasks AS t ON t.id = e.task_id \
          WHERE e.trace_id = ?1 AND e.event_type = 12 AND e.seq > ?2 AND EXISTS ( \
              WITH RECURSIVE up (id, parent_id) AS (SELECT t.id, t.parent_id UNION ALL \
                  SELECT p.id, p.parent_id FROM up CROSS JOIN tasks AS p ON p.id = up.parent_id) \

@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::code_ref::CodeRef;
-use crate::definition::{Definition, DefinitionSpec};
+use crate::definition::{Definition, DefinitionSpec, bounds};
 use crate::id::{TaskId, TraceId};
 use crate::json::Json;
 use crate::name::Key;
 use crate::split::{ChildRequest, SplitRefused};
-use crate::task::{ActorType, Leg, TaskError, TaskResult};
+use crate::task::{ActorType, Leg, Output, TaskError, TaskResult};
 use crate::word_enum;
 
 /// One attempt at one task.
@@ -191,7 +191,7 @@ pub trait StepHost: Send + Sync {
     /// Ends when [`Self::stop`] says so; at once if it does now.
     async fn stopped(&self) -> Stop;
 
-    /// Results to fold: of the children in [`Leg::Aggregate`], of the dependencies for an aggregator. `limit` is cut to
+    /// Results to fold, those strictly after a task: of the children in [`Leg::Aggregate`], of the dependencies for an aggregator. `limit` is cut to
     /// 1..=[`RESULT_PAGE_MAX`].
     async fn results(&self, after: Option<TaskId>, limit: u32) -> Result<ResultPage, HostTrouble>;
 }
@@ -275,25 +275,40 @@ pub trait Executor: Send + Sync {
     async fn run(&self, step: Arc<Step>, host: Arc<dyn StepHost>) -> StepEnd;
 }
 
-/// The output of a task that split and whose code does not fold: its children's outputs by key.
-pub async fn fold_by_key(host: &dyn StepHost) -> Result<Json, HostTrouble> {
+/// Why there is no object of outputs by key.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FoldError {
+    /// The results could not be read.
+    #[error(transparent)]
+    Trouble(#[from] HostTrouble),
+    /// They do not fit into one output.
+    #[error("the children's outputs by key are over {} bytes; export `aggregate` to fold them into less", bounds::JSON_BYTES_MAX)]
+    TooLarge,
+}
+
+/// The output of a task that split and whose code does not fold: its children's outputs by key. Holds no more than an output may.
+pub async fn fold_by_key(host: &dyn StepHost) -> Result<Json, FoldError> {
     let mut outputs = std::collections::BTreeMap::new();
+    let mut bytes = 2;
     let mut after = None;
     loop {
         let page = host.results(after, RESULT_PAGE_MAX).await?;
         for result in page.items {
-            match result.output {
-                Some(crate::task::Output::Inline(json)) => outputs.insert(result.key, json),
-                Some(crate::task::Output::Ref(url)) => {
-                    let by_ref = Json::of(&std::collections::BTreeMap::from([("output_ref", url)]));
-                    outputs.insert(result.key, by_ref.map_err(|error| HostTrouble(error.to_string()))?)
-                }
-                None => None,
+            let output = match result.output {
+                Some(Output::Inline(json)) => json,
+                Some(Output::Ref(url)) => Json::of(&std::collections::BTreeMap::from([("output_ref", url)])).map_err(|error| HostTrouble(error.to_string()))?,
+                None => continue,
             };
+            // Two quotes, a colon and a comma; keys need no escapes.
+            bytes += output.as_str().len() + result.key.as_str().len() + 4;
+            if bytes > bounds::JSON_BYTES_MAX {
+                return Err(FoldError::TooLarge);
+            }
+            outputs.insert(result.key, output);
         }
         match page.next {
             Some(next) => after = Some(next),
-            None => return Json::of(&outputs).map_err(|error| HostTrouble(error.to_string())),
+            None => return Json::of(&outputs).map_err(|error| FoldError::Trouble(HostTrouble(error.to_string()))),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The engine over a real database, steps played by a script.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod scripted;
 
 use std::sync::atomic::Ordering;

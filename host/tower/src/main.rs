@@ -1,5 +1,5 @@
 //! `tower`.
 
 fn main() -> std::process::ExitCode {
-    command_tower::main()
+    tower_host::main()
 }

@@ -11,7 +11,7 @@ use tower_domain::clock::Clock;
 use tower_domain::code_ref::{CodeRef, Digest, ModuleRef};
 use tower_domain::definition::DefinitionSpec;
 use tower_domain::module::Inspection;
-use tower_domain::step::{CodeProblem, Executor, HostTrouble, RESULT_PAGE_MAX, Step, StepEnd, StepHost, Stop, fold_by_key};
+use tower_domain::step::{CodeProblem, Executor, FoldError, HostTrouble, RESULT_PAGE_MAX, Step, StepEnd, StepHost, Stop, fold_by_key};
 use tower_domain::task::{Leg, Output, TaskResult};
 
 use super::compile::LoadedComponent;
@@ -189,11 +189,10 @@ async fn unless_stopped<T>(host: &dyn StepHost, work: impl Future<Output = T>) -
 async fn fold(step: &Step, host: &dyn StepHost) -> Result<StepEnd, StepEnd> {
     let folding = tokio::time::timeout(step.timeout, fold_by_key(host));
     let folded = unless_stopped(host, folding).await?.map_err(|_| ends::cut(Cut::TimedOut, step))?;
-    let output = folded.map_err(|trouble| ends::host_trouble(&trouble))?;
-    let bytes = output.as_str().len();
-    if bytes > tower_domain::definition::bounds::JSON_BYTES_MAX {
-        return Err(ends::too_large(&format!("the children's outputs by key are {bytes} bytes; export `aggregate` to fold them into less")));
-    }
+    let output = folded.map_err(|error| match &error {
+        FoldError::Trouble(trouble) => ends::host_trouble(trouble),
+        FoldError::TooLarge => ends::too_large(&error.to_string()),
+    })?;
     Ok(StepEnd::Finished { output, last: false })
 }
 

@@ -97,3 +97,6 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(artifacts::router());
     OpenApiRouter::with_openapi(docs::head()).nest("/api/v1", v1).merge(compat::router())
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,13 +29,16 @@ fn task(number: usize, parent: Option<usize>, key: &str, actor: &str, phase: &st
     let started = (status != "PENDING").then_some("2026-01-01T00:00:01Z");
     let mut body = serde_json::json!({
         "id": id(number), "trace_id": TRACE, "parent_id": parent.map(id), "job_id": "research", "definition_version": 1, "key": key,
-        "actor_type": actor, "role": "", "layer": 0, "depth": 0, "is_leaf_agent": false, "node_path": "", "round_index": 0, "status": status, "phase": phase,
-        "cancelling": false, "waiting_on": [], "depends_on": [], "run_on": "SUCCESS", "open_deps": 0, "split_count": 0, "completed_children": 0,
-        "succeeded_children": 0, "priority": 5, "attempt": 1, "max_retries": 2, "timeout_sec": 60, "run_after": null, "lease_owner": null,
-        "lease_expires_at": null, "fence": 1, "input_params": {}, "output": null, "output_ref": null, "progress": 0, "progress_message": "",
-        "error_code": null, "error_msg": null, "created_at": "2026-01-01T00:00:00Z", "started_at": started,
+        "actor_type": actor, "role": "", "layer": 0, "depth": 0, "is_leaf_agent": false, "node_path": "", "round_index": 0, "status": status,
+        "phase": phase, "cancelling": false, "waiting_on": [], "depends_on": [], "run_on": "SUCCESS", "open_deps": 0, "split_count": 0,
+    });
+    let rest = serde_json::json!({
+        "completed_children": 0, "succeeded_children": 0, "priority": 5, "attempt": 1, "max_retries": 2, "timeout_sec": 60, "run_after": null,
+        "lease_owner": null, "lease_expires_at": null, "fence": 1, "input_params": {}, "output": null, "output_ref": null, "progress": 0,
+        "progress_message": "", "error_code": null, "error_msg": null, "created_at": "2026-01-01T00:00:00Z", "started_at": started,
         "finished_at": matches!(phase, "DONE" | "DEAD_LETTER").then_some("2026-01-01T00:00:02.9Z"), "updated_at": "2026-01-01T00:00:00Z",
     });
+    body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(body).unwrap()
 }

@@ -1,0 +1,100 @@
+//! The command line: what goes to stdout, what the exit codes say, and that the first command of the README does what it says.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::host::{Host, repository, tower};
+
+fn run(host: Option<&Host>, args: &[&str]) -> Output {
+    let mut command = tower();
+    if let Some(host) = host {
+        command.env("TOWER_URL", &host.url);
+    }
+    command.args(args).output().unwrap()
+}
+
+fn ok(host: Option<&Host>, args: &[&str]) -> String {
+    let output = run(host, args);
+    assert!(output.status.success(), "{args:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_runs_the_main_job_from_nothing() {
+    let source = repository().join("examples");
+    let output = run(None, &["demo", "--source", source.to_str().unwrap()]);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for word in ["fundamental", "sentiment", "technical", "summary", "code-survey", "SUCCESS"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_pushed_applied_triggered_and_watched() {
+    let host = Host::start(&[]).await;
+    host.install("probe").await;
+    let host = Some(&host);
+    let wasm = tempfile::tempdir().unwrap();
+    let file = wasm.path().join("probe.wasm");
+    std::fs::write(&file, command_tower_examples::find("probe").unwrap().modules[0].wasm).unwrap();
+    let file = file.to_str().unwrap();
+    assert!(ok(None, &["inspect", file]).contains("command-tower:agent/step@0.1.0"));
+    assert!(ok(host, &["push", file, "--name", "mine", "--tag", "v1"]).contains("sha256:"));
+    assert!(ok(host, &["modules", "ls"]).contains("mine"));
+    assert!(ok(host, &["modules", "wit", "mine:v1"]).contains("export"));
+    let manifest = wasm.path().join("tower.toml");
+    std::fs::write(&manifest, "[[definition]]\nid = \"mine\"\nactor_type = \"AGENT\"\ncode_ref = \"wasm://mine:v1\"\n").unwrap();
+    ok(host, &["apply", "-f", manifest.to_str().unwrap()]);
+    assert!(ok(host, &["defs", "ls"]).contains("mine"));
+
+    let id = ok(host, &["trigger", "mine", "-p", "do=split", "-p", "n=3", "-p", "definition=probe-exec"]);
+    let id = id.trim();
+    assert_eq!(id.len(), 26, "the id alone: {id}");
+    let watched = run(host, &["watch", id]);
+    assert_eq!(watched.status.code(), Some(0), "{watched:?}");
+    assert!(String::from_utf8_lossy(&watched.stdout).contains("SUCCESS"));
+    let shown: Value = serde_json::from_str(&ok(host, &["traces", "--json"])).unwrap();
+    assert_eq!(shown["items"][0]["trace_id"], json!(id));
+    assert!(ok(host, &["tasks", id]).contains("SUCCESS"));
+    ok(host, &["logs", id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_say_what_happened() {
+    let host = Host::start(&["--cancel-grace", "100ms"]).await;
+    host.install("probe").await;
+    let some = Some(&host);
+    let code = |output: &Output| output.status.code().unwrap();
+    assert_eq!(code(&run(some, &["trigger", "probe", "-p", "do=echo", "--wait"])), 0);
+    assert_eq!(code(&run(some, &["trigger", "probe", "-p", "do=fatal", "--wait"])), 1);
+    assert_eq!(code(&run(some, &["trigger"])), 2);
+    let missing = run(some, &["trigger", "nobody"]);
+    assert_eq!(code(&missing), 3);
+    let said = String::from_utf8_lossy(&missing.stderr);
+    assert!(said.contains("nobody") && said.contains("help:"), "{said}");
+    assert!(missing.stdout.is_empty());
+    let as_json = run(some, &["trigger", "nobody", "--json"]);
+    let problem: Value = serde_json::from_slice(if as_json.stdout.is_empty() { &as_json.stderr } else { &as_json.stdout }).unwrap();
+    assert_eq!(problem["code"], "NO_SUCH_DEFINITION");
+    let mut unreachable = tower();
+    unreachable.env("TOWER_URL", "http://127.0.0.1:1").args(["traces"]);
+    assert_eq!(code(&unreachable.output().unwrap()), 6);
+    let nap = host.trigger("probe", json!({ "do": "nap_in_host", "ms": 60000 })).await;
+    assert_eq!(code(&run(some, &["cancel", &nap])), 0);
+    assert_eq!(host.ended(&nap).await["status"], "CANCELLED");
+    assert_eq!(code(&run(some, &["watch", &nap])), 8);
+}
+
+#[test]
+fn a_component_runs_with_no_server() {
+    let output = run(None, &["run", "example:probe", "-p", "do=fatal", "-p", "code=NO_DATA"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("NO_DATA") || String::from_utf8_lossy(&output.stdout).contains("NO_DATA"));
+    let output = run(None, &["run", "example:probe", "-p", "do=loop", "--cancel-after", "200ms"]);
+    assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let output = run(None, &["run", "example:nobody"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("financial-analysis"), "it says what there is");
+}

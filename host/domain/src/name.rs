@@ -79,8 +79,8 @@ name!(
     /// What a child is called among its siblings.
     Key,
     "key",
-    "1 to 128 characters of A-Z, a-z, 0-9, `.`, `_` and `-`, the first not a dot",
-    |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'),
+    "1 to 128 characters of A-Z, a-z, 0-9, `.`, `_` and `-`",
+    |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'),
     |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 );
 

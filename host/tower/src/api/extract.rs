@@ -25,6 +25,9 @@ use super::problem::{FieldProblem, Problem, codes};
 const JSON_BODY_BYTES_MAX: usize = 2 << 20;
 /// How long the next piece of a body may take.
 const BODY_PIECE_WAIT: Duration = Duration::from_secs(30);
+/// How much of a refused body is taken off the wire before the answer, in bytes, and for how long.
+const DISCARD_BYTES_MAX: usize = 16 << 20;
+const DISCARD_WAIT: Duration = Duration::from_millis(500);
 /// Longest Idempotency-Key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
@@ -36,20 +39,41 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize)
     }
     // Refused by its announced length, before any of it is waited for.
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<usize>().ok());
+    let mut pieces = body.into_data_stream();
     if announced.is_some_and(|length| length > bytes_max) {
+        discard(pieces).await;
         return Err(too_large());
     }
-    let mut gathered = Vec::with_capacity(announced.unwrap_or(0));
-    let mut pieces = body.into_data_stream();
+    // What is announced is not yet here: memory is taken as it comes.
+    let mut gathered = Vec::with_capacity(announced.unwrap_or(0).min(64 * 1024));
     loop {
         let piece = tokio::time::timeout(BODY_PIECE_WAIT, pieces.next()).await;
         match piece.map_err(|_| Problem::new(&codes::BODY_TOO_SLOW, "the body stopped coming"))? {
             None => return Ok(gathered.into()),
             Some(Err(_)) => return Err(Problem::new(&codes::BAD_REQUEST, "the body broke off")),
-            Some(Ok(piece)) if gathered.len() + piece.len() > bytes_max => return Err(too_large()),
+            Some(Ok(piece)) if gathered.len() + piece.len() > bytes_max => {
+                discard(pieces).await;
+                return Err(too_large());
+            }
             Some(Ok(piece)) => gathered.extend_from_slice(&piece),
         }
     }
+}
+
+/// Takes a refused body off the wire, within bounds: a client that is still sending when the connection closes would see a broken
+/// connection and never the answer.
+async fn discard(mut pieces: axum::body::BodyDataStream) {
+    let mut room = DISCARD_BYTES_MAX;
+    let drained = async {
+        while let Some(Ok(piece)) = pieces.next().await {
+            room = room.saturating_sub(piece.len());
+            if room == 0 {
+                break;
+            }
+        }
+    };
+    // Out of time is as good as done.
+    let _ = tokio::time::timeout(DISCARD_WAIT, drained).await;
 }
 
 /// A JSON body, with its bytes for fingerprints.

@@ -2,11 +2,11 @@
 //!
 //! In reading order:
 //!
-//! - [`config`]: what an operator may set
-//! - [`app`]: stores, sandbox, engine and server, wired together, started and stopped
-//! - [`server`]: connections
-//! - [`api`]: REST
-//! - [`cli`]: the command line; but for `serve` and `run`, a client of the REST API like any other
+//! - `config`: what an operator may set
+//! - `app`: stores, sandbox, engine and server, wired together, started and stopped
+//! - `server`: connections
+//! - `api`: REST
+//! - `cli`: the command line; but for `serve` and `run`, a client of the REST API like any other
 
 mod api;
 mod app;

@@ -124,7 +124,8 @@ async fn json_text(request: Request, may_be_empty: bool) -> Result<(Bytes, Json)
     let media_type = media_type(&parts.headers);
     let is_json = media_type.as_deref().is_some_and(|media_type| media_type == "application/json" || media_type.ends_with("+json"));
     let wrong_type = || Problem::new(&codes::WRONG_MEDIA_TYPE, "this path takes JSON").with_hint("send Content-Type: application/json");
-    if !is_json && !(may_be_empty && media_type.is_none()) {
+    let unnamed = may_be_empty && media_type.is_none();
+    if !(is_json || unnamed) {
         return Err(wrong_type());
     }
     let bytes = read_body(&parts.headers, body, JSON_BODY_BYTES_MAX).await?;

@@ -115,7 +115,7 @@ async fn a_trace_is_begun_waited_for_and_read() {
     let tasks = server.get(&format!("/api/v1/traces/trc_{id}/tasks?status=completed,failed&status=RUNNING&layer=0")).await;
     assert_eq!(tasks.body["items"].as_array().unwrap().len(), 1, "{}", tasks.text);
     let task = tasks.body["items"][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(server.get(&format!("/api/v1/tasks/{task}")).await.body["attempts"].as_array().unwrap().len(), 1);
+    assert!(server.get(&format!("/api/v1/tasks/{task}")).await.body["attempts"].is_array());
     assert!(server.get(&format!("/traces/{id}/tasks")).await.body.is_array());
     let events = server.get(&format!("/api/v1/traces/{id}/events?limit=1")).await;
     assert_eq!((events.body["items"][0]["seq"].as_u64(), events.body["next_cursor"].as_str()), (Some(1), Some("1")), "{}", events.text);
@@ -173,7 +173,7 @@ async fn definitions_have_versions() {
     // What was read can be sent back as it is.
     let mut changed = found.body.clone();
     changed["description"] = json!("new");
-    let put = |tag: &'static str| server.ask(Method::PUT, path, &[("content-type", "application/json"), ("if-match", tag)], changed.to_string());
+    let put = async |tag: &str| server.ask(Method::PUT, path, &[("content-type", "application/json"), ("if-match", tag)], changed.to_string()).await;
     put("\"7\"").await.is_problem(412, "STALE_VERSION");
     assert_eq!(put("\"1\"").await.body["version"], 2);
     let off = server.ask(Method::DELETE, path, &[], Body::empty()).await;
@@ -221,7 +221,6 @@ async fn what_is_wrong_is_named() {
     server.ask(Method::POST, "/api/v1/traces", &[("content-type", "text/plain")], "{}").await.is_problem(415, "WRONG_MEDIA_TYPE");
     server.ask(Method::POST, "/api/v1/traces", &[("content-type", "application/json"), ("content-encoding", "gzip")], "{}").await.is_problem(415, "WRONG_MEDIA_TYPE");
     server.ask(Method::POST, "/api/v1/traces", &[("content-type", "application/json")], vec![b' '; 3 << 20]).await.is_problem(413, "TOO_LARGE");
-    server.ask(Method::GET, "/health", &[("host", "evil.example")], Body::empty()).await;
     server.stop().await;
 }
 
@@ -260,6 +259,7 @@ async fn events_and_dead_letters() {
     assert_eq!(failed.body["status"], "FAILED", "{}", failed.text);
     let letters = server.get("/api/v1/dead-letters").await;
     let task = letters.body["items"][0]["id"].as_str().unwrap_or_else(|| panic!("{}", letters.text)).to_owned();
+    assert_eq!(server.get(&format!("/api/v1/tasks/{task}")).await.body["attempts"].as_array().unwrap().len(), 1);
     let posted = server.json(Method::POST, "/events", json!([{ "event_id": "e1", "task_id": task, "event_type": "PROGRESS", "payload": { "percent": 5 } }])).await;
     assert_eq!(posted.body["items"][0]["verdict"], "stale", "{}", posted.text);
     let one = server.json(Method::POST, "/api/v1/events", json!({ "event_id": "e2", "task_id": task, "event_type": "COMPLETED" })).await;

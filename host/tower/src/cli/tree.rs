@@ -75,7 +75,8 @@ pub(crate) fn lines(term: &Term, window: Window, trace: &TraceBody, tasks: &[Tas
     if let Some(root) = tasks.iter().find(|task| task.id == trace.root_task_id) {
         grow(&Branch { term, window, children: &children }, root, "", "", &mut rows);
     }
-    let name_cells = rows.iter().map(|row| width(&row.lead) + 2 + width(&row.name)).max().unwrap_or(0).min(NAME_CELLS_MAX);
+    let named = rows.iter().filter(|row| row.task.is_some());
+    let name_cells = named.map(|row| width(&row.lead) + 2 + width(&row.name)).max().unwrap_or(0).min(NAME_CELLS_MAX);
     let hidden = rows.len().saturating_sub(window.lines);
     rows.truncate(window.lines);
     let mut lines: Vec<String> = rows.iter().map(|row| row.draw(term, name_cells, now)).collect();
@@ -115,7 +116,7 @@ fn grow<'a>(branch: &Branch<'a>, task: &'a TaskBody, lead: &str, below: &str, ro
         grow(branch, child, &lead, &format!("{below}{}", if last { "   " } else { bar }), rows);
     }
     if rest > 0 {
-        let name = format!("{} {rest} more{}", ellipsis(branch.term), rest_by_status(known, &shown));
+        let name = format!("{} {rest} more{}", ellipsis(branch.term), rest_by_status(known, &shown, rest));
         rows.push(Row { lead: format!("{below}{corner}"), name, task: None });
     }
 }
@@ -137,7 +138,7 @@ fn chosen<'a>(known: &[&'a TaskBody], most: usize) -> Vec<&'a TaskBody> {
     order.into_iter().map(|index| known[index]).collect()
 }
 
-fn rest_by_status(known: &[&TaskBody], shown: &[&TaskBody]) -> String {
+fn rest_by_status(known: &[&TaskBody], shown: &[&TaskBody], rest: usize) -> String {
     let mut counts: Vec<(Status, usize)> = Vec::new();
     for task in known.iter().filter(|task| !shown.iter().any(|other| other.id == task.id)) {
         match counts.iter_mut().find(|(status, _)| *status == task.status) {
@@ -145,8 +146,13 @@ fn rest_by_status(known: &[&TaskBody], shown: &[&TaskBody]) -> String {
             None => counts.push((task.status, 1)),
         }
     }
-    let words: Vec<String> = counts.iter().map(|(status, count)| format!("{count} {status}")).collect();
-    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+    let mut words: Vec<String> = counts.iter().map(|(status, count)| format!("{count} {status}")).collect();
+    let unread = rest - counts.iter().map(|(_, count)| count).sum::<usize>();
+    if words.is_empty() {
+        return String::new();
+    }
+    words.extend((unread > 0).then(|| format!("{unread} not read")));
+    format!(" ({})", words.join(", "))
 }
 
 impl Row<'_> {

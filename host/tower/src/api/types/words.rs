@@ -9,7 +9,7 @@ macro_rules! word {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-        pub(crate) enum $name { $(#[doc = ""] $variant),+ }
+        pub(crate) enum $name { $($variant),+ }
 
         impl From<$domain> for $name {
             fn from(word: $domain) -> Self {

@@ -61,7 +61,13 @@ fn research() -> Vec<TaskBody> {
 #[test]
 fn a_tree_says_state_time_and_why_it_waits() {
     let text = lines(&PLAIN, Window::WHOLE, &trace("RUNNING", 5), &research(), now()).join("\n");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    ● research        AGENT      RUNNING     3.00s  waits for 3 of 4 children
+    ├─ ✓ fundamental  EXECUTION  SUCCESS     1.90s  score 0.87
+    ├─ ● sentiment    EXECUTION  RUNNING     3.00s  ████░░░░  62%  filing 14 of 22
+    ├─ ◌ technical    EXECUTION  PENDING            retry 2 of 2 in 4.00s  TOOL_UNAVAILABLE quote-feed …
+    └─ ◌ summary      GROUP_AGG  PENDING            waits for 2 siblings
+    ");
 }
 
 #[test]
@@ -76,7 +82,13 @@ fn many_siblings_are_counted_and_the_failed_ones_shown() {
     let mut tasks = vec![task(0, None, "root", "AGENT", "WAITING_CHILDREN", serde_json::json!({ "split_count": 1000, "completed_children": 90 }))];
     tasks.extend((1..100).map(|n| task(n, Some(0), &format!("c{n}"), "EXECUTION", if n == 50 { "DEAD_LETTER" } else { "DONE" }, serde_json::json!({}))));
     let text = lines(&PLAIN, Window { siblings: 3, lines: 100 }, &trace("RUNNING", 1001), &tasks, now()).join("\n");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    ● research  AGENT      RUNNING     3.00s  waits for 910 of 1000 children
+    ├─ ✓ c1     EXECUTION  SUCCESS     1.90s
+    ├─ ✓ c2     EXECUTION  SUCCESS     1.90s
+    ├─ ✗ c50    EXECUTION  FAILED      1.90s
+    └─ … 997 more (96 SUCCESS, 901 not read)
+    ");
 }
 
 #[test]

@@ -135,6 +135,8 @@ struct Writer {
     open: bool,
     /// Virtual time of fair shares: the rank of the latest claim.
     virtual_time: u64,
+    /// Whether nothing in the queue waits for its time, so that nobody needs to look.
+    nothing_waits: bool,
 }
 
 // sqlx's own `Transaction` is not used: when SQLite itself rolls a transaction back (full disk, I/O error), the `ROLLBACK` that

@@ -70,7 +70,7 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
             .test_before_acquire(false)
             .connect_lazy_with(connect.pragma("query_only", "ON").pragma("cache_size", format!("-{READER_CACHE_KIB}")))
     });
-    Ok(SqliteStore { writer: Arc::new(Mutex::new(Writer { conn, open: false, virtual_time })), readers, _lock: lock })
+    Ok(SqliteStore { writer: Arc::new(Mutex::new(Writer { conn, open: false, virtual_time, nothing_waits: false })), readers, _lock: lock })
 }
 
 fn base() -> SqliteConnectOptions {

@@ -72,6 +72,13 @@ impl Params {
         Self::default()
     }
 
+    /// So many NULLs.
+    pub(super) fn pad(&mut self, count: usize) {
+        for _ in 0..count {
+            self.push(None::<i64>);
+        }
+    }
+
     /// What sqlx takes.
     pub(super) fn into_list(self) -> SqliteArguments {
         self.list
@@ -113,6 +120,11 @@ impl Params {
 
     pub(super) fn id(&mut self, value: impl Id) -> &mut Self {
         self.push(value.bytes().to_vec())
+    }
+
+    /// Ids as one parameter, see [`id_array`].
+    pub(super) fn ids<I: Id>(&mut self, ids: &[I]) -> &mut Self {
+        self.push(id_array(ids.iter().copied()))
     }
 
     pub(super) fn opt_id(&mut self, value: Option<impl Id>) -> &mut Self {

@@ -1,128 +1,187 @@
 //! An open transaction, as `apply` uses it. The statements are in `tx_read`, `tx_write` and `tx_queue`.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use tower_domain::clock::Timestamp;
 use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::task::Attempt;
 
+use super::rows::Params;
 use super::{tx_queue, tx_read, tx_write};
 use crate::StoreError;
 use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, OldTask, QueueRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
 
-/// A connection between BEGIN and COMMIT.
+/// A transaction under way.
+///
+/// Each statement that is waited for costs a way to SQLite's thread and back, as much as what a small one does there. So statements
+/// that answer nothing are staged, and go with the next one that does, as one text: BEGIN with the first, COMMIT with the last.
+/// Parameters are counted through such a text, so its statements must not number theirs.
 pub(super) struct SqliteTx<'a> {
     conn: &'a mut SqliteConnection,
+    /// Statements that have not run yet.
+    text: Cow<'static, str>,
+    /// Their parameters.
+    pub(super) params: Params,
+    /// Whether nothing in the queue waits for its time, for all that was committed and staged; else it may, or not.
+    pub(super) nothing_waits: bool,
 }
 
 impl<'a> SqliteTx<'a> {
-    /// A transaction must be open on the connection.
-    pub(super) fn new(conn: &'a mut SqliteConnection) -> Self {
-        Self { conn }
+    /// Begins a transaction, with the first statement that is waited for.
+    pub(super) fn begin(conn: &'a mut SqliteConnection, nothing_waits: bool) -> Self {
+        Self { conn, text: Cow::Borrowed("BEGIN IMMEDIATE"), params: Params::new(), nothing_waits }
+    }
+
+    /// Stages a statement whose parameters are in [`Self::params`] already.
+    pub(super) fn stage(&mut self, statement: &'static str) {
+        if self.text.is_empty() {
+            self.text = Cow::Borrowed(statement);
+        } else {
+            let text = self.text.to_mut();
+            text.push_str("; ");
+            text.push_str(statement);
+        }
+    }
+
+    /// Runs what is staged.
+    pub(super) async fn run(&mut self) -> Result<(), StoreError> {
+        if !self.text.is_empty() {
+            self.take().execute(&mut *self.conn).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs what is staged, and then this, and answers its rows. Its parameters are in [`Self::params`] already.
+    pub(super) async fn fetch(&mut self, statement: &'static str) -> Result<Vec<SqliteRow>, StoreError> {
+        self.stage(statement);
+        Ok(self.take().fetch_all(&mut *self.conn).await?)
+    }
+
+    /// Runs what is staged, and makes all of it durable.
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        self.stage("COMMIT");
+        self.run().await
+    }
+
+    fn take(&mut self) -> Query<'static, Sqlite, SqliteArguments> {
+        let params = std::mem::take(&mut self.params).into_list();
+        match std::mem::take(&mut self.text) {
+            Cow::Borrowed(text) => sqlx::query_with(text, params),
+            // Made of the statements in this folder and nothing else.
+            Cow::Owned(text) => sqlx::query_with(AssertSqlSafe(text), params),
+        }
     }
 }
 
 #[async_trait]
 impl Tx for SqliteTx<'_> {
     async fn tasks(&mut self, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError> {
-        tx_read::tasks(self.conn, ids).await
+        tx_read::tasks(self, ids).await
     }
 
     async fn traces(&mut self, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError> {
-        tx_read::traces(self.conn, ids).await
+        tx_read::traces(self, ids).await
     }
 
     async fn dependents(&mut self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
-        tx_read::dependents(self.conn, ids).await
+        tx_read::dependents(self, ids).await
     }
 
     async fn children(&mut self, parent: TaskId) -> Result<Vec<TaskRow>, StoreError> {
-        tx_read::children(self.conn, parent).await
+        tx_read::children(self, parent).await
     }
 
     async fn open_tasks(&mut self, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError> {
-        tx_read::open_tasks(self.conn, trace, subtree).await
+        tx_read::open_tasks(self, trace, subtree).await
     }
 
     async fn old_tasks(&mut self, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
-        tx_read::old_tasks(self.conn, trace, parents).await
+        tx_read::old_tasks(self, trace, parents).await
     }
 
     async fn insert_traces(&mut self, rows: &[NewTraceRow]) -> Result<(), StoreError> {
-        tx_write::insert_traces(self.conn, rows).await
+        tx_write::insert_traces(self, rows).await
     }
 
     async fn update_traces(&mut self, rows: &[TraceRow]) -> Result<(), StoreError> {
-        tx_write::update_traces(self.conn, rows).await
+        tx_write::update_traces(self, rows).await
     }
 
     async fn insert_tasks(&mut self, rows: &[NewTask]) -> Result<(), StoreError> {
-        tx_write::insert_tasks(self.conn, rows).await
+        tx_write::insert_tasks(self, rows).await
     }
 
     async fn update_tasks(&mut self, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
-        tx_write::update_tasks(self.conn, rows, now).await
+        tx_write::update_tasks(self, rows, now).await
     }
 
     async fn put_queue(&mut self, rows: &[QueueRow]) -> Result<(), StoreError> {
-        tx_queue::put(self.conn, rows).await
+        tx_queue::put(self, rows).await
     }
 
     async fn delete_queue(&mut self, ids: &[TaskId]) -> Result<(), StoreError> {
-        tx_queue::delete(self.conn, ids).await
+        tx_queue::delete(self, ids);
+        Ok(())
     }
 
     async fn ready(&mut self, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
-        tx_queue::ready(self.conn, limit).await
+        tx_queue::ready(self, limit).await
     }
 
     async fn due(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        tx_queue::due(self.conn, now, limit).await
+        tx_queue::due(self, now, limit).await
     }
 
     async fn next_due(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        tx_queue::next_due(self.conn).await
+        tx_queue::next_due(self).await
     }
 
     async fn claimed_by(&mut self, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        tx_queue::claimed_by(self.conn, host, limit).await
+        tx_queue::claimed_by(self, host, limit).await
     }
 
     async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        tx_queue::overdue(self.conn, now, limit).await
+        tx_queue::overdue(self, now, limit).await
     }
 
     async fn renew(&mut self, host: &str, until: Timestamp) -> Result<(), StoreError> {
-        tx_queue::renew(self.conn, host, until).await
+        tx_queue::renew(self, host, until);
+        Ok(())
     }
 
     async fn step_inputs(&mut self, rows: &[TaskRow]) -> Result<Vec<StepInput>, StoreError> {
-        tx_queue::step_inputs(self.conn, rows).await
+        tx_queue::step_inputs(self, rows).await
     }
 
     async fn insert_events(&mut self, events: &[TaskEvent]) -> Result<(), StoreError> {
-        tx_write::insert_events(self.conn, events).await
+        tx_write::insert_events(self, events).await
     }
 
     async fn known_events(&mut self, ids: &[String]) -> Result<Vec<TaskEvent>, StoreError> {
-        tx_read::known_events(self.conn, ids).await
+        tx_read::known_events(self, ids).await
     }
 
     async fn insert_attempts(&mut self, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
-        tx_write::insert_attempts(self.conn, rows).await
+        tx_write::insert_attempts(self, rows).await
     }
 
     async fn insert_control_event(&mut self, order: &ControlEvent) -> Result<(), StoreError> {
-        tx_write::insert_control_event(self.conn, order).await
+        tx_write::insert_control_event(self, order);
+        Ok(())
     }
 
     async fn known_keys(&mut self, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError> {
-        tx_read::known_keys(self.conn, keys, not_before).await
+        tx_read::known_keys(self, keys, not_before).await
     }
 
     async fn insert_key(&mut self, key: &KnownKey, now: Timestamp) -> Result<(), StoreError> {
-        tx_write::insert_key(self.conn, key, now).await
+        tx_write::insert_key(self, key, now);
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use tower_domain::task::{Leg, Status, TaskResult};
 use super::results::{task_result, task_result_columns};
 use super::rows::{Columns, id_array};
 use super::statements;
+use super::tx::SqliteTx;
 use super::values::Rows;
 use super::words::State;
 use crate::StoreError;
@@ -28,31 +29,32 @@ static PUT: Rows = Rows::new(
 pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT)];
 
 statements! {
-    DELETE = "DELETE FROM queue WHERE task_id IN (SELECT unhex(value) FROM json_each(?1))";
-    READY = "SELECT task_id, rank FROM queue WHERE place = 0 ORDER BY priority DESC, rank, task_id LIMIT ?1";
-    DUE = "SELECT task_id FROM queue WHERE place = 1 AND due <= ?1 ORDER BY due LIMIT ?2";
+    DELETE = "DELETE FROM queue WHERE task_id IN (SELECT unhex(value) FROM json_each(?))";
+    READY = "SELECT task_id, rank FROM queue WHERE place = 0 ORDER BY priority DESC, rank, task_id LIMIT ?";
+    DUE = "SELECT task_id FROM queue WHERE place = 1 AND due <= ? ORDER BY due LIMIT ?";
     NEXT_DUE = "SELECT due FROM queue WHERE place = 1 ORDER BY due LIMIT 1";
-    CLAIMED_BY = "SELECT task_id FROM queue WHERE place = 2 AND owner = ?1 LIMIT ?2";
-    OVERDUE = "SELECT task_id FROM queue INDEXED BY queue_claimed WHERE place = 2 AND lease_until < ?1 LIMIT ?2";
-    RENEW = "UPDATE queue SET lease_until = ?2 WHERE place = 2 AND owner = ?1";
+    CLAIMED_BY = "SELECT task_id FROM queue WHERE place = 2 AND owner = ? LIMIT ?";
+    OVERDUE = "SELECT task_id FROM queue INDEXED BY queue_claimed WHERE place = 2 AND lease_until < ? LIMIT ?";
+    RENEW = "UPDATE queue SET lease_until = ? WHERE place = 2 AND owner = ?";
     // One look at the head of each priority.
     SMALLEST_RANK = "SELECT min((SELECT q.rank FROM queue AS q WHERE q.place = 0 AND q.priority = p.value ORDER BY q.rank LIMIT 1)) \
          FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p";
     INPUTS = "SELECT t.id, t.job_id, t.definition_version, t.timeout_sec, t.round_index, t.layer, t.depth, t.input_params, \
-         t.carried, t.carried_ref, t.depends_on IS NOT NULL FROM json_each(?1) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)";
+         t.carried, t.carried_ref, t.depends_on IS NOT NULL FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)";
     UPSTREAM = concat!(
-        "SELECT w.id, ", task_result_columns!(), " FROM json_each(?1) AS i CROSS JOIN tasks AS w ON w.id = unhex(i.value) \
+        "SELECT w.id, ", task_result_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS w ON w.id = unhex(i.value) \
          CROSS JOIN json_each(w.depends_on) AS k \
          CROSS JOIN tasks AS t ON t.parent_id = w.parent_id AND t.round_index = w.round_index AND t.key = k.value ORDER BY i.id, k.id"
     );
-    COUNT_CHILDREN = "SELECT t.parent_id, t.state, count(*) FROM json_each(?1) AS i CROSS JOIN tasks AS t ON t.parent_id = unhex(i.value) GROUP BY 1, 2";
-    COUNT_DEPENDENCIES = "SELECT d.task_id, t.state, count(*) FROM json_each(?1) AS i CROSS JOIN task_deps AS d ON d.task_id = unhex(i.value) \
+    COUNT_CHILDREN = "SELECT t.parent_id, t.state, count(*) FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.parent_id = unhex(i.value) GROUP BY 1, 2";
+    COUNT_DEPENDENCIES = "SELECT d.task_id, t.state, count(*) FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.task_id = unhex(i.value) \
          CROSS JOIN tasks AS t ON t.id = d.depends_on GROUP BY 1, 2";
 }
 
 /// Puts rows, whether they are there or not.
-pub(super) async fn put(conn: &mut SqliteConnection, rows: &[QueueRow]) -> Result<(), StoreError> {
-    PUT.run(conn, rows, |_| (), |params, row| {
+pub(super) async fn put(tx: &mut SqliteTx<'_>, rows: &[QueueRow]) -> Result<(), StoreError> {
+    tx.nothing_waits &= !rows.iter().any(|row| matches!(row.place, QueuePlace::Due(_)));
+    PUT.run(tx, rows, |_| (), |params, row| {
         let (place, due, until, owner) = match &row.place {
             QueuePlace::Ready => (0, None, None, None),
             QueuePlace::Due(at) => (1, Some(*at), None, None),
@@ -64,16 +66,17 @@ pub(super) async fn put(conn: &mut SqliteConnection, rows: &[QueueRow]) -> Resul
 }
 
 /// Deletes rows.
-pub(super) async fn delete(conn: &mut SqliteConnection, ids: &[TaskId]) -> Result<(), StoreError> {
+pub(super) fn delete(tx: &mut SqliteTx<'_>, ids: &[TaskId]) {
     if !ids.is_empty() {
-        sqlx::query(DELETE).bind(id_array(ids.iter().copied())).execute(conn).await?;
+        tx.params.ids(ids);
+        tx.stage(DELETE);
     }
-    Ok(())
 }
 
 /// The first tasks that can be claimed, with their rank.
-pub(super) async fn ready(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
-    let rows = sqlx::query(READY).bind(i64::from(limit)).fetch_all(conn).await?;
+pub(super) async fn ready(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.params.int(limit);
+    let rows = tx.fetch(READY).await?;
     rows.iter()
         .map(|row| {
             let mut columns = Columns::of(row, "queue");
@@ -83,24 +86,34 @@ pub(super) async fn ready(conn: &mut SqliteConnection, limit: u32) -> Result<Vec
 }
 
 /// Waiting tasks that are due, the longest overdue first.
-pub(super) async fn due(conn: &mut SqliteConnection, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-    ids(sqlx::query(DUE).bind(now.as_micros()).bind(i64::from(limit)).fetch_all(conn).await?)
+pub(super) async fn due(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    if tx.nothing_waits {
+        return Ok(Vec::new());
+    }
+    tx.params.at(now).int(limit);
+    ids(tx.fetch(DUE).await?)
 }
 
 /// When the next waiting task is due.
-pub(super) async fn next_due(conn: &mut SqliteConnection) -> Result<Option<Timestamp>, StoreError> {
-    let due: Option<i64> = sqlx::query_scalar(NEXT_DUE).fetch_optional(conn).await?;
-    Ok(due.map(Timestamp::from_micros))
+pub(super) async fn next_due(tx: &mut SqliteTx<'_>) -> Result<Option<Timestamp>, StoreError> {
+    if tx.nothing_waits {
+        return Ok(None);
+    }
+    let rows = tx.fetch(NEXT_DUE).await?;
+    tx.nothing_waits = rows.is_empty();
+    rows.first().map(|row| Columns::of(row, "queue").at()).transpose()
 }
 
 /// Claimed tasks of a host.
-pub(super) async fn claimed_by(conn: &mut SqliteConnection, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-    ids(sqlx::query(CLAIMED_BY).bind(host.to_owned()).bind(i64::from(limit)).fetch_all(conn).await?)
+pub(super) async fn claimed_by(tx: &mut SqliteTx<'_>, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    tx.params.text(host).int(limit);
+    ids(tx.fetch(CLAIMED_BY).await?)
 }
 
 /// Claimed tasks whose lease is over.
-pub(super) async fn overdue(conn: &mut SqliteConnection, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-    ids(sqlx::query(OVERDUE).bind(now.as_micros()).bind(i64::from(limit)).fetch_all(conn).await?)
+pub(super) async fn overdue(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    tx.params.at(now).int(limit);
+    ids(tx.fetch(OVERDUE).await?)
 }
 
 fn ids(rows: Vec<SqliteRow>) -> Result<Vec<TaskId>, StoreError> {
@@ -108,9 +121,9 @@ fn ids(rows: Vec<SqliteRow>) -> Result<Vec<TaskId>, StoreError> {
 }
 
 /// Moves the leases of a host.
-pub(super) async fn renew(conn: &mut SqliteConnection, host: &str, until: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(RENEW).bind(host.to_owned()).bind(until.as_micros()).execute(conn).await?;
-    Ok(())
+pub(super) fn renew(tx: &mut SqliteTx<'_>, host: &str, until: Timestamp) {
+    tx.params.at(until).text(host);
+    tx.stage(RENEW);
 }
 
 /// The smallest rank of those that can be claimed; 0 when there are none. Where virtual time begins.
@@ -121,13 +134,14 @@ pub(super) async fn smallest_rank(conn: &mut SqliteConnection) -> Result<u64, St
 }
 
 /// What the steps of claimed tasks need.
-pub(super) async fn step_inputs(conn: &mut SqliteConnection, tasks: &[TaskRow]) -> Result<Vec<StepInput>, StoreError> {
+pub(super) async fn step_inputs(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<Vec<StepInput>, StoreError> {
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
     let mut inputs = HashMap::with_capacity(tasks.len());
     let mut named = Vec::new();
-    for row in &sqlx::query(INPUTS).bind(id_array(tasks.iter().map(|task| task.id))).fetch_all(&mut *conn).await? {
+    tx.params.text(id_array(tasks.iter().map(|task| task.id)));
+    for row in &tx.fetch(INPUTS).await? {
         let mut columns = Columns::of(row, "tasks");
         let input = StepInput {
             task_id: columns.id()?,
@@ -147,12 +161,12 @@ pub(super) async fn step_inputs(conn: &mut SqliteConnection, tasks: &[TaskRow]) 
         }
         inputs.insert(input.task_id, input);
     }
-    for (task, result) in upstream(conn, &named).await? {
+    for (task, result) in upstream(tx, &named).await? {
         if let Some(input) = inputs.get_mut(&task) {
             input.upstream.push(result);
         }
     }
-    for (task, summary) in summaries(conn, tasks).await? {
+    for (task, summary) in summaries(tx, tasks).await? {
         if let Some(input) = inputs.get_mut(&task) {
             input.summary = Some(summary);
         }
@@ -161,11 +175,12 @@ pub(super) async fn step_inputs(conn: &mut SqliteConnection, tasks: &[TaskRow]) 
 }
 
 /// Results of the dependencies that tasks named, in the order in which they named them.
-async fn upstream(conn: &mut SqliteConnection, tasks: &[TaskId]) -> Result<Vec<(TaskId, TaskResult)>, StoreError> {
+async fn upstream(tx: &mut SqliteTx<'_>, tasks: &[TaskId]) -> Result<Vec<(TaskId, TaskResult)>, StoreError> {
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(UPSTREAM).bind(id_array(tasks.iter().copied())).fetch_all(conn).await?;
+    tx.params.ids(tasks);
+    let rows = tx.fetch(UPSTREAM).await?;
     rows.iter()
         .map(|row| {
             let mut columns = Columns::of(row, "tasks");
@@ -175,7 +190,7 @@ async fn upstream(conn: &mut SqliteConnection, tasks: &[TaskId]) -> Result<Vec<(
 }
 
 /// How many results there are to fold, for those tasks that fold.
-async fn summaries(conn: &mut SqliteConnection, tasks: &[TaskRow]) -> Result<HashMap<TaskId, Summary>, StoreError> {
+async fn summaries(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<HashMap<TaskId, Summary>, StoreError> {
     let mut summaries = HashMap::new();
     let (mut of_children, mut of_dependencies) = (Vec::new(), Vec::new());
     for task in tasks {
@@ -197,7 +212,8 @@ async fn summaries(conn: &mut SqliteConnection, tasks: &[TaskRow]) -> Result<Has
         if ids.is_empty() {
             continue;
         }
-        for row in &sqlx::query(statement).bind(id_array(ids)).fetch_all(&mut *conn).await? {
+        tx.params.ids(&ids);
+        for row in &tx.fetch(statement).await? {
             let mut columns = Columns::of(row, "tasks");
             let (task, State { status, .. }, count): (TaskId, State, u32) = (columns.id()?, columns.word()?, columns.uint()?);
             let summary = summaries.entry(task).or_default();

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
@@ -13,8 +12,9 @@ use tower_domain::lifecycle::TaskState;
 use tower_domain::trace::Counts;
 
 use super::read::event_columns;
-use super::rows::{Columns, Params, id_array};
+use super::rows::Columns;
 use super::statements;
+use super::tx::SqliteTx;
 use super::words::State;
 use crate::StoreError;
 use crate::apply::tx::{KnownKey, NewTask, OldTask, TaskRow, TaskWrites, TraceRow};
@@ -37,61 +37,64 @@ macro_rules! old_task_columns {
 }
 
 statements! {
-    TASKS = concat!("SELECT ", task_row_columns!(), " FROM json_each(?1) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)");
+    TASKS = concat!("SELECT ", task_row_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)");
     TRACES = "SELECT t.trace_id, t.root_task_id, t.count_pending, t.count_running, t.count_success, t.count_failed, t.count_cancelled, \
          t.count_skipped, t.last_seq, t.rank, t.status, t.cancelling, t.started_at, t.finished_at, t.created_at \
-         FROM json_each(?1) AS i CROSS JOIN traces AS t ON t.trace_id = unhex(i.value)";
-    DEPENDENTS = "SELECT d.depends_on, d.task_id FROM json_each(?1) AS i CROSS JOIN task_deps AS d ON d.depends_on = unhex(i.value)";
-    CHILDREN = concat!("SELECT ", task_row_columns!(), " FROM tasks AS t WHERE t.parent_id = ?1 ORDER BY t.id");
+         FROM json_each(?) AS i CROSS JOIN traces AS t ON t.trace_id = unhex(i.value)";
+    DEPENDENTS = "SELECT d.depends_on, d.task_id FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.depends_on = unhex(i.value)";
+    CHILDREN = concat!("SELECT ", task_row_columns!(), " FROM tasks AS t WHERE t.parent_id = ? ORDER BY t.id");
     // 0 to 7 are the states of tasks that have not ended.
-    OPEN_TASKS = concat!("SELECT ", task_row_columns!(), ", t.depth FROM tasks AS t WHERE t.trace_id = ?1 AND t.state IN (0, 1, 2, 3, 4, 5, 6, 7)");
+    OPEN_TASKS = concat!("SELECT ", task_row_columns!(), ", t.depth FROM tasks AS t WHERE t.trace_id = ? AND t.state IN (0, 1, 2, 3, 4, 5, 6, 7)");
     // Nothing is open below a task that has ended.
     OPEN_TASKS_BELOW = concat!(
-        "WITH RECURSIVE below (id) AS (SELECT ?1 UNION ALL \
+        "WITH RECURSIVE below (id) AS (SELECT ? UNION ALL \
              SELECT c.id FROM below CROSS JOIN tasks AS c ON c.parent_id = below.id WHERE c.state < 8) \
          SELECT ", task_row_columns!(), ", t.depth FROM below CROSS JOIN tasks AS t ON t.id = below.id WHERE t.state < 8"
     );
-    OLD_ROOT = concat!("SELECT ", task_row_columns!(), ", ", old_task_columns!(), " FROM tasks AS t WHERE t.trace_id = ?1 AND t.parent_id IS NULL");
+    OLD_ROOT = concat!("SELECT ", task_row_columns!(), ", ", old_task_columns!(), " FROM tasks AS t WHERE t.trace_id = ? AND t.parent_id IS NULL");
     OLD_CHILDREN = concat!(
         "SELECT ", task_row_columns!(), ", ", old_task_columns!(),
-        " FROM json_each(?1) AS i CROSS JOIN tasks AS t ON t.parent_id = unhex(i.value)"
+        " FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.parent_id = unhex(i.value)"
     );
-    OLD_DEPENDENCIES = "SELECT d.task_id, d.depends_on FROM json_each(?1) AS i CROSS JOIN task_deps AS d ON d.task_id = unhex(i.value)";
+    OLD_DEPENDENCIES = "SELECT d.task_id, d.depends_on FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.task_id = unhex(i.value)";
     KNOWN_EVENTS = concat!(
-        "SELECT ", event_columns!(), " FROM json_each(?1) AS i CROSS JOIN events AS e ON e.event_id = i.value CROSS JOIN tasks AS t ON t.id = e.task_id"
+        "SELECT ", event_columns!(), " FROM json_each(?) AS i CROSS JOIN events AS e ON e.event_id = i.value CROSS JOIN tasks AS t ON t.id = e.task_id"
     );
     KNOWN_KEYS = "SELECT k.key, k.fingerprint, k.trace_id, k.root_task_id \
-         FROM json_each(?1) AS i CROSS JOIN idempotency_keys AS k ON k.key = i.value WHERE k.created_at >= ?2";
+         FROM json_each(?) AS i CROSS JOIN idempotency_keys AS k ON k.key = i.value WHERE k.created_at >= ?";
 }
 
 /// Rows of tasks, those that exist.
-pub(super) async fn tasks(conn: &mut SqliteConnection, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError> {
+pub(super) async fn tasks(tx: &mut SqliteTx<'_>, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(TASKS).bind(id_array(ids.iter().copied())).fetch_all(conn).await?;
+    tx.params.ids(ids);
+    let rows = tx.fetch(TASKS).await?;
     rows.iter().map(|row| task_row(&mut Columns::of(row, "tasks"))).collect()
 }
 
 /// Rows of traces, those that exist.
-pub(super) async fn traces(conn: &mut SqliteConnection, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError> {
+pub(super) async fn traces(tx: &mut SqliteTx<'_>, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(TRACES).bind(id_array(ids.iter().copied())).fetch_all(conn).await?;
+    tx.params.ids(ids);
+    let rows = tx.fetch(TRACES).await?;
     rows.iter().map(trace_row).collect()
 }
 
 /// Pairs (dependency, dependent).
-pub(super) async fn dependents(conn: &mut SqliteConnection, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
-    pairs(conn, DEPENDENTS, ids).await
+pub(super) async fn dependents(tx: &mut SqliteTx<'_>, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
+    pairs(tx, DEPENDENTS, ids).await
 }
 
-async fn pairs(conn: &mut SqliteConnection, statement: &'static str, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
+async fn pairs(tx: &mut SqliteTx<'_>, statement: &'static str, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(statement).bind(id_array(ids.iter().copied())).fetch_all(conn).await?;
+    tx.params.ids(ids);
+    let rows = tx.fetch(statement).await?;
     rows.iter()
         .map(|row| {
             let mut columns = Columns::of(row, "task_deps");
@@ -101,27 +104,24 @@ async fn pairs(conn: &mut SqliteConnection, statement: &'static str, ids: &[Task
 }
 
 /// Children of a task.
-pub(super) async fn children(conn: &mut SqliteConnection, parent: TaskId) -> Result<Vec<TaskRow>, StoreError> {
-    let mut params = Params::new();
-    params.id(parent);
-    let rows = sqlx::query_with(CHILDREN, params.into_list()).fetch_all(conn).await?;
+pub(super) async fn children(tx: &mut SqliteTx<'_>, parent: TaskId) -> Result<Vec<TaskRow>, StoreError> {
+    tx.params.id(parent);
+    let rows = tx.fetch(CHILDREN).await?;
     rows.iter().map(|row| task_row(&mut Columns::of(row, "tasks"))).collect()
 }
 
 /// Tasks that have not ended, parents before their children.
-pub(super) async fn open_tasks(conn: &mut SqliteConnection, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError> {
-    let mut params = Params::new();
-    let statement = match subtree {
+pub(super) async fn open_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError> {
+    let rows = match subtree {
         Some(task) => {
-            params.id(task);
-            OPEN_TASKS_BELOW
+            tx.params.id(task);
+            tx.fetch(OPEN_TASKS_BELOW).await?
         }
         None => {
-            params.id(trace);
-            OPEN_TASKS
+            tx.params.id(trace);
+            tx.fetch(OPEN_TASKS).await?
         }
     };
-    let rows = sqlx::query_with(statement, params.into_list()).fetch_all(conn).await?;
     let mut tasks = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut columns = Columns::of(row, "tasks");
@@ -135,22 +135,24 @@ pub(super) async fn open_tasks(conn: &mut SqliteConnection, trace: TraceId, subt
 }
 
 /// Tasks of an ended trace, in the order in which they were made.
-pub(super) async fn old_tasks(conn: &mut SqliteConnection, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
+pub(super) async fn old_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
     let rows = match parents {
         None => {
-            let mut params = Params::new();
-            params.id(trace);
-            sqlx::query_with(OLD_ROOT, params.into_list()).fetch_all(&mut *conn).await?
+            tx.params.id(trace);
+            tx.fetch(OLD_ROOT).await?
         }
         Some([]) => return Ok(Vec::new()),
-        Some(parents) => sqlx::query(OLD_CHILDREN).bind(id_array(parents.iter().copied())).fetch_all(&mut *conn).await?,
+        Some(parents) => {
+            tx.params.ids(parents);
+            tx.fetch(OLD_CHILDREN).await?
+        }
     };
     let mut tasks: Vec<OldTask> = rows.iter().map(old_task).collect::<Result<_, _>>()?;
     tasks.retain(|old| old.task.row.trace_id == trace);
     tasks.sort_unstable_by_key(|old| old.task.row.id);
     let ids: Vec<TaskId> = tasks.iter().map(|old| old.task.row.id).collect();
     let mut on: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
-    for (task, dependency) in pairs(conn, OLD_DEPENDENCIES, &ids).await? {
+    for (task, dependency) in pairs(tx, OLD_DEPENDENCIES, &ids).await? {
         on.entry(task).or_default().push(dependency);
     }
     for old in &mut tasks {
@@ -160,20 +162,22 @@ pub(super) async fn old_tasks(conn: &mut SqliteConnection, trace: TraceId, paren
 }
 
 /// Outside events that are known.
-pub(super) async fn known_events(conn: &mut SqliteConnection, ids: &[String]) -> Result<Vec<TaskEvent>, StoreError> {
+pub(super) async fn known_events(tx: &mut SqliteTx<'_>, ids: &[String]) -> Result<Vec<TaskEvent>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(KNOWN_EVENTS).bind(text_array(ids)).fetch_all(conn).await?;
+    tx.params.text(text_array(ids));
+    let rows = tx.fetch(KNOWN_EVENTS).await?;
     rows.iter().map(super::read::event).collect()
 }
 
 /// Keys that are known and not older than an instant.
-pub(super) async fn known_keys(conn: &mut SqliteConnection, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError> {
+pub(super) async fn known_keys(tx: &mut SqliteTx<'_>, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(KNOWN_KEYS).bind(text_array(keys)).bind(not_before.as_micros()).fetch_all(conn).await?;
+    tx.params.text(text_array(keys)).at(not_before);
+    let rows = tx.fetch(KNOWN_KEYS).await?;
     rows.iter()
         .map(|row| {
             let mut columns = Columns::of(row, "idempotency_keys");

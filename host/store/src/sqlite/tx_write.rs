@@ -1,6 +1,5 @@
 //! What a transaction writes: sets of rows.
 
-use sqlx::SqliteConnection;
 use tower_domain::clock::Timestamp;
 use tower_domain::control::{Control, ControlEvent};
 use tower_domain::event::TaskEvent;
@@ -9,6 +8,7 @@ use tower_domain::task::Attempt;
 
 use super::rows::Params;
 use super::statements;
+use super::tx::SqliteTx;
 use super::values::Rows;
 use super::words::{State, Word};
 use crate::StoreError;
@@ -102,9 +102,9 @@ statements! {
 }
 
 /// Inserts traces.
-pub(super) async fn insert_traces(conn: &mut SqliteConnection, rows: &[NewTraceRow]) -> Result<(), StoreError> {
+pub(super) async fn insert_traces(tx: &mut SqliteTx<'_>, rows: &[NewTraceRow]) -> Result<(), StoreError> {
     INSERT_TRACES
-        .run(conn, rows, |_| (), |params, new| {
+        .run(tx, rows, |_| (), |params, new| {
             params.id(new.row.trace_id).id(new.row.root_task_id);
             bind_trace(params, &new.row);
             let labels = (!new.labels.is_empty()).then(|| serde_json::to_string(&new.labels).expect("a map of texts is always JSON"));
@@ -123,9 +123,9 @@ pub(super) async fn insert_traces(conn: &mut SqliteConnection, rows: &[NewTraceR
 }
 
 /// Updates traces.
-pub(super) async fn update_traces(conn: &mut SqliteConnection, rows: &[TraceRow]) -> Result<(), StoreError> {
+pub(super) async fn update_traces(tx: &mut SqliteTx<'_>, rows: &[TraceRow]) -> Result<(), StoreError> {
     UPDATE_TRACES
-        .run(conn, rows, |_| (), |params, row| {
+        .run(tx, rows, |_| (), |params, row| {
             params.id(row.trace_id);
             bind_trace(params, row);
         })
@@ -140,12 +140,12 @@ fn bind_trace(params: &mut Params, row: &TraceRow) {
 }
 
 /// Inserts tasks and their dependencies.
-pub(super) async fn insert_tasks(conn: &mut SqliteConnection, rows: &[NewTask]) -> Result<(), StoreError> {
-    INSERT_TASKS.run(&mut *conn, rows, |_| (), bind_new_task).await?;
+pub(super) async fn insert_tasks(tx: &mut SqliteTx<'_>, rows: &[NewTask]) -> Result<(), StoreError> {
+    INSERT_TASKS.run(tx, rows, |_| (), bind_new_task).await?;
     let dependencies: Vec<(TaskId, TaskId)> =
         rows.iter().flat_map(|new| new.open_deps.iter().chain(&new.ended_deps).map(|dependency| (*dependency, new.row.id))).collect();
     INSERT_DEPENDENCIES
-        .run(conn, &dependencies, |_| (), |params, (dependency, task)| {
+        .run(tx, &dependencies, |_| (), |params, (dependency, task)| {
             params.id(*dependency).id(*task);
         })
         .await
@@ -168,14 +168,14 @@ fn bind_new_task(params: &mut Params, new: &NewTask) {
 }
 
 /// Updates tasks. Those that leave nothing long behind are told apart, so that nothing long of theirs is copied.
-pub(super) async fn update_tasks(conn: &mut SqliteConnection, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn update_tasks(tx: &mut SqliteTx<'_>, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
     let (with_texts, without): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, writes)| bits(writes) != 0);
     let first = |params: &mut Params| {
         params.at(now);
     };
-    UPDATE_TASKS.run(&mut *conn, &without, first, |params, (row, _)| bind_task(params, row)).await?;
+    UPDATE_TASKS.run(tx, &without, first, |params, (row, _)| bind_task(params, row)).await?;
     UPDATE_TASKS_WITH_TEXTS
-        .run(conn, &with_texts, first, |params, (row, writes)| {
+        .run(tx, &with_texts, first, |params, (row, writes)| {
             bind_task(params, row);
             params.output(writes.output.as_ref()).output(writes.carried.as_ref()).error(writes.error.as_ref()).int(bits(writes));
         })
@@ -196,9 +196,9 @@ fn bind_task(params: &mut Params, row: &TaskRow) {
 }
 
 /// Appends events.
-pub(super) async fn insert_events(conn: &mut SqliteConnection, events: &[TaskEvent]) -> Result<(), StoreError> {
+pub(super) async fn insert_events(tx: &mut SqliteTx<'_>, events: &[TaskEvent]) -> Result<(), StoreError> {
     INSERT_EVENTS
-        .run(conn, events, |_| (), |params, event| {
+        .run(tx, events, |_| (), |params, event| {
             params.id(event.trace_id).uint(event.seq).id(event.task_id).word(event.event_type);
             params.opt_word(event.from).opt_word(event.to).at(event.at);
             params.opt_text(event.event_id.as_deref()).opt_text(event.payload.as_ref().map(|payload| payload.as_str()));
@@ -207,9 +207,9 @@ pub(super) async fn insert_events(conn: &mut SqliteConnection, events: &[TaskEve
 }
 
 /// Keeps ended attempts.
-pub(super) async fn insert_attempts(conn: &mut SqliteConnection, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
+pub(super) async fn insert_attempts(tx: &mut SqliteTx<'_>, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
     INSERT_ATTEMPTS
-        .run(conn, rows, |_| (), |params, (task, attempt)| {
+        .run(tx, rows, |_| (), |params, (task, attempt)| {
             params.id(*task).uint(attempt.fence).int(attempt.attempt).word(attempt.leg).at(attempt.started_at).at(attempt.finished_at);
             params.text(attempt.result.as_str()).text(attempt.host.as_str()).error(attempt.error.as_ref());
         })
@@ -217,18 +217,15 @@ pub(super) async fn insert_attempts(conn: &mut SqliteConnection, rows: &[(TaskId
 }
 
 /// Keeps an order.
-pub(super) async fn insert_control_event(conn: &mut SqliteConnection, order: &ControlEvent) -> Result<(), StoreError> {
-    let mut params = Params::new();
+pub(super) fn insert_control_event(tx: &mut SqliteTx<'_>, order: &ControlEvent) {
+    let params = &mut tx.params;
     params.id(order.trace_id).id(order.id).opt_id(order.task_id).word(order.action).at(order.created_at);
     params.text(order.triggered_by.as_str()).text(order.reason.as_str());
-    sqlx::query_with(INSERT_CONTROL_EVENT, params.into_list()).execute(conn).await?;
-    Ok(())
+    tx.stage(INSERT_CONTROL_EVENT);
 }
 
 /// Keeps a caller's key, or lets it stand for another trace from now on.
-pub(super) async fn insert_key(conn: &mut SqliteConnection, key: &KnownKey, now: Timestamp) -> Result<(), StoreError> {
-    let mut params = Params::new();
-    params.text(key.key.as_str()).bytes(&key.fingerprint).id(key.trace_id).id(key.root_task_id).at(now);
-    sqlx::query_with(INSERT_KEY, params.into_list()).execute(conn).await?;
-    Ok(())
+pub(super) fn insert_key(tx: &mut SqliteTx<'_>, key: &KnownKey, now: Timestamp) {
+    tx.params.text(key.key.as_str()).bytes(&key.fingerprint).id(key.trace_id).id(key.root_task_id).at(now);
+    tx.stage(INSERT_KEY);
 }

@@ -11,13 +11,24 @@ use crate::work::{Batch, Committed, WorkStore};
 impl WorkStore for SqliteStore {
     #[tracing::instrument(name = "store.commit", level = "debug", skip_all, fields(commands = batch.commands.len()))]
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
-        let mut writer = self.write().await;
-        writer.begin().await?;
-        let virtual_time = writer.virtual_time;
-        match crate::apply::run(&mut SqliteTx::new(&mut writer.conn), batch, virtual_time).await {
-            Ok((committed, virtual_time)) => {
-                writer.commit().await?;
+        let mut guard = self.write().await;
+        let writer = &mut *guard;
+        writer.open = true;
+        // Not known until the end is seen.
+        let nothing_waits = std::mem::take(&mut writer.nothing_waits);
+        let mut tx = SqliteTx::begin(&mut writer.conn, nothing_waits);
+        let ended = match crate::apply::run(&mut tx, batch, writer.virtual_time).await {
+            Ok(done) => {
+                let nothing_waits = tx.nothing_waits;
+                tx.commit().await.map(|()| (done, nothing_waits))
+            }
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(((committed, virtual_time), nothing_waits)) => {
+                writer.open = false;
                 writer.virtual_time = virtual_time;
+                writer.nothing_waits = nothing_waits;
                 Ok(committed)
             }
             Err(error) => {

@@ -48,7 +48,11 @@ async fn start_trace(State(api): State<Api>, key: Idempotency, JsonBody { value,
 
 /// Cancel a trace
 #[utoipa::path(post, path = "/traces/{trace_id}/cancel", tag = "compatibility", params(("trace_id" = String, Path, description = "Its id")), responses((status = 200, body = CancelledWord)))]
-async fn cancel_trace(State(api): State<Api>, PathOf(id): PathOf<TraceId>, OptionalJson { value, .. }: OptionalJson<Reason>) -> Result<Json<CancelledWord>, Problem> {
+async fn cancel_trace(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    OptionalJson { value, .. }: OptionalJson<Reason>,
+) -> Result<Json<CancelledWord>, Problem> {
     let _outcome = cancel(&api, id, None, value).await?;
     Ok(Json(CancelledWord { status: "cancelled" }))
 }

@@ -17,7 +17,8 @@ pub(super) fn head() -> OpenApi {
         `{\"items\": [], \"next_cursor\": null}`, 50 items a page unless `limit` (1 to 500) says otherwise. Everything that is refused is \
         answered with problem details (RFC 9457): `application/problem+json` with a stable `code`, the places that are wrong in \
         `errors`, and a `hint`.";
-    let info = InfoBuilder::new().title("Command Tower").version(env!("CARGO_PKG_VERSION")).description(Some(about)).contact(Some(ContactBuilder::new().build()));
+    let info =
+        InfoBuilder::new().title("Command Tower").version(env!("CARGO_PKG_VERSION")).description(Some(about)).contact(Some(ContactBuilder::new().build()));
     OpenApiBuilder::new().info(info.build()).build()
 }
 

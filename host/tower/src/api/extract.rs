@@ -281,7 +281,8 @@ impl<'de> Deserialize<'de> for Wait {
 
 /// The cursor of a list whose cursors are one id or name.
 pub(crate) fn cursor<T: FromStr>(text: Option<&str>) -> Result<Option<T>, Problem> {
-    let bad = || Problem::field(&codes::BAD_CURSOR, "?cursor", "not a cursor that this list gave").with_hint("hand over next_cursor of the page before, as it is");
+    let bad =
+        || Problem::field(&codes::BAD_CURSOR, "?cursor", "not a cursor that this list gave").with_hint("hand over next_cursor of the page before, as it is");
     text.map(|text| text.parse().map_err(|_| bad())).transpose()
 }
 

@@ -110,8 +110,12 @@ impl Problem {
     /// What a response that nobody described means.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
-            StatusCode::NOT_FOUND => Self::new(&codes::NO_SUCH_ROUTE, "there is nothing at this path").with_hint("GET /api/v1/openapi.json lists what there is; /docs shows it"),
-            StatusCode::METHOD_NOT_ALLOWED => Self::new(&codes::METHOD_NOT_ALLOWED, "this path does not take this method; the Allow header names those that it takes"),
+            StatusCode::NOT_FOUND => {
+                Self::new(&codes::NO_SUCH_ROUTE, "there is nothing at this path").with_hint("GET /api/v1/openapi.json lists what there is; /docs shows it")
+            }
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Self::new(&codes::METHOD_NOT_ALLOWED, "this path does not take this method; the Allow header names those that it takes")
+            }
             StatusCode::PAYLOAD_TOO_LARGE => Self::new(&codes::TOO_LARGE, "the body is too large"),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(&codes::WRONG_MEDIA_TYPE, "the body has a media type that this path does not take"),
             status if status.is_client_error() => Self::new(&codes::BAD_REQUEST, "the request cannot be understood"),

@@ -35,7 +35,9 @@ impl From<TriggerError> for Problem {
         let text = error.to_string();
         match error {
             TriggerError::UnknownDefinition(id) => no_such_definition(&id),
-            TriggerError::Inactive(id) => Self::new(&codes::INACTIVE_DEFINITION, text).with_hint(format!("PUT /api/v1/definitions/{id} with \"is_active\": true")),
+            TriggerError::Inactive(id) => {
+                Self::new(&codes::INACTIVE_DEFINITION, text).with_hint(format!("PUT /api/v1/definitions/{id} with \"is_active\": true"))
+            }
             TriggerError::BadParams(errors) => params_invalid(&errors, "/params"),
             TriggerError::BadField(field) => Self::field(&codes::BAD_FIELDS, field.pointer, field.message),
             TriggerError::KeyTaken { trace_id } => {
@@ -52,7 +54,9 @@ impl From<OrderError> for Problem {
         let text = error.to_string();
         match error {
             OrderError::NotFound => Self::new(&codes::NO_SUCH_TASK, text),
-            OrderError::NotEnded(trace) => Self::new(&codes::NOT_ENDED, text).with_hint(format!("POST /api/v1/traces/{trace}/cancel, or GET /api/v1/traces/{trace}?wait=60s")),
+            OrderError::NotEnded(trace) => {
+                Self::new(&codes::NOT_ENDED, text).with_hint(format!("POST /api/v1/traces/{trace}/cancel, or GET /api/v1/traces/{trace}?wait=60s"))
+            }
             OrderError::NothingToRetry(_) => Self::new(&codes::NOTHING_TO_RETRY, text),
             OrderError::ShuttingDown => shutting_down(),
             OrderError::Store(failure) => failure.into(),

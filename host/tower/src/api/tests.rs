@@ -219,7 +219,10 @@ async fn what_is_wrong_is_named() {
     wrong.is_problem(405, "METHOD_NOT_ALLOWED");
     assert!(wrong.headers.contains_key("allow"));
     server.ask(Method::POST, "/api/v1/traces", &[("content-type", "text/plain")], "{}").await.is_problem(415, "WRONG_MEDIA_TYPE");
-    server.ask(Method::POST, "/api/v1/traces", &[("content-type", "application/json"), ("content-encoding", "gzip")], "{}").await.is_problem(415, "WRONG_MEDIA_TYPE");
+    server
+        .ask(Method::POST, "/api/v1/traces", &[("content-type", "application/json"), ("content-encoding", "gzip")], "{}")
+        .await
+        .is_problem(415, "WRONG_MEDIA_TYPE");
     server.ask(Method::POST, "/api/v1/traces", &[("content-type", "application/json")], vec![b' '; 3 << 20]).await.is_problem(413, "TOO_LARGE");
     server.stop().await;
 }
@@ -235,7 +238,10 @@ async fn uploads_are_looked_at() {
     upload("/api/v1/modules?name=x", &[("content-type", "application/wasm"), ("content-length", "99999999")], b"").await.is_problem(413, "TOO_LARGE");
     let probe = command_tower_examples::find("probe").unwrap().modules[0].wasm;
     let zeros = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-    server.ask(Method::POST, "/api/v1/modules?name=x", &[("content-type", "application/wasm"), ("digest", zeros)], probe).await.is_problem(422, "DIGEST_MISMATCH");
+    server
+        .ask(Method::POST, "/api/v1/modules?name=x", &[("content-type", "application/wasm"), ("digest", zeros)], probe)
+        .await
+        .is_problem(422, "DIGEST_MISMATCH");
     let again = upload("/api/v1/modules?name=probe&tag=v1", WASM, probe).await;
     assert_eq!(again.status, StatusCode::OK, "{}", again.text);
     let digest = again.body["digest"].as_str().unwrap();
@@ -260,7 +266,8 @@ async fn events_and_dead_letters() {
     let letters = server.get("/api/v1/dead-letters").await;
     let task = letters.body["items"][0]["id"].as_str().unwrap_or_else(|| panic!("{}", letters.text)).to_owned();
     assert_eq!(server.get(&format!("/api/v1/tasks/{task}")).await.body["attempts"].as_array().unwrap().len(), 1);
-    let posted = server.json(Method::POST, "/events", json!([{ "event_id": "e1", "task_id": task, "event_type": "PROGRESS", "payload": { "percent": 5 } }])).await;
+    let posted =
+        server.json(Method::POST, "/events", json!([{ "event_id": "e1", "task_id": task, "event_type": "PROGRESS", "payload": { "percent": 5 } }])).await;
     assert_eq!(posted.body["items"][0]["verdict"], "stale", "{}", posted.text);
     let one = server.json(Method::POST, "/api/v1/events", json!({ "event_id": "e2", "task_id": task, "event_type": "COMPLETED" })).await;
     assert_eq!(one.body["items"][0]["verdict"], "rejected", "{}", one.text);

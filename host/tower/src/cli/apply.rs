@@ -99,7 +99,12 @@ pub(crate) async fn apply(client: &Client, project: &Project) -> Result<Vec<Chan
         let path = format!("/definitions/{id}");
         let reply = match client.json(Method::PUT, &path, &[], spec, None).await {
             Err(failure) if is_workspace(&failure) => {
-                changes.push(Change { kind: "definition", name: id.clone(), action: "left out", what: "its workspace is not mounted on the server".to_owned() });
+                changes.push(Change {
+                    kind: "definition",
+                    name: id.clone(),
+                    action: "left out",
+                    what: "its workspace is not mounted on the server".to_owned(),
+                });
                 continue;
             }
             answered => answered?,

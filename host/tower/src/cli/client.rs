@@ -40,7 +40,10 @@ pub(crate) struct Reply {
 impl Reply {
     /// Reads the body.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body).map_err(|error| Failure::own(Exit::Failed, "BAD_ANSWER", format!("the server's answer cannot be read: {error}")).help("is the server of the same version? tower version"))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Failure::own(Exit::Failed, "BAD_ANSWER", format!("the server's answer cannot be read: {error}"))
+                .help("is the server of the same version? tower version")
+        })
     }
 }
 
@@ -49,7 +52,8 @@ impl Client {
     pub(crate) fn new(url: &str) -> Result<Self, Failure> {
         let base = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let base = base.ok_or_else(|| Failure::usage(format!("--url {url}: an http URL is expected, such as http://127.0.0.1:8001")))?;
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).no_proxy().user_agent(concat!("tower/", env!("CARGO_PKG_VERSION")));
+        let http =
+            reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).no_proxy().user_agent(concat!("tower/", env!("CARGO_PKG_VERSION")));
         let http = http.build().map_err(|error| Failure::own(Exit::Failed, "FAILED", error.to_string()))?;
         Ok(Self { http, base })
     }
@@ -83,7 +87,8 @@ impl Client {
         }
         match serde_json::from_slice::<ProblemBody>(&body) {
             Ok(problem) => Err(Failure::problem(problem)),
-            Err(_) => Err(Failure::own(Exit::Failed, "BAD_ANSWER", format!("{} answered {status}, and not as a tower does", self.url())).help("is it a tower? curl that URL with /health")),
+            Err(_) => Err(Failure::own(Exit::Failed, "BAD_ANSWER", format!("{} answered {status}, and not as a tower does", self.url()))
+                .help("is it a tower? curl that URL with /health")),
         }
     }
 

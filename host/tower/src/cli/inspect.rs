@@ -51,8 +51,27 @@ fn file(path: &Path, wit: bool, context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     let Inspection { digest, size_bytes, contract, exports, imports, capabilities, aggregates, wit, language } = &inspected;
-    let body = Inspected { digest: digest.to_string(), size_bytes: *size_bytes, contract, exports, imports, capabilities, aggregates: *aggregates, language: language.as_deref(), wit };
-    let shown = Shown { size_bytes: *size_bytes, contract, exports, imports, capabilities, aggregates: *aggregates, language: language.as_deref(), digest: digest.to_string() };
+    let body = Inspected {
+        digest: digest.to_string(),
+        size_bytes: *size_bytes,
+        contract,
+        exports,
+        imports,
+        capabilities,
+        aggregates: *aggregates,
+        language: language.as_deref(),
+        wit,
+    };
+    let shown = Shown {
+        size_bytes: *size_bytes,
+        contract,
+        exports,
+        imports,
+        capabilities,
+        aggregates: *aggregates,
+        language: language.as_deref(),
+        digest: digest.to_string(),
+    };
     context.out.made(&body, &body.digest, |term| shown.text(term))
 }
 

@@ -162,12 +162,13 @@ struct Drawing {
 
 impl Drawing {
     fn draw(&mut self, lines: &[String]) {
-        // Up, and each line cleared behind what is written, so that nothing flickers.
-        let mut text = self.up();
+        // Up, and each line cleared behind what is written, so that nothing flickers. Without wrapping: a line is a line, however narrow
+        // the terminal.
+        let mut text = format!("\x1b[?7l{}", self.up());
         for line in lines {
             text.push_str(&format!("{line}\x1b[K\n"));
         }
-        text.push_str("\x1b[J");
+        text.push_str("\x1b[J\x1b[?7h");
         self.canvas.write(&text);
         self.lines = lines.len();
     }
@@ -196,7 +197,8 @@ impl Names {
     async fn of(&mut self, source: &Source, trace: TraceId, task: TaskId) -> Result<String, Failure> {
         while !self.known.contains_key(&task) {
             let page = source.tasks(trace, self.cursor.clone()).await?;
-            self.known.extend(page.items.into_iter().map(|task| (task.id, if task.parent_id.is_none() { task.job_id.to_string() } else { task.key.to_string() })));
+            self.known
+                .extend(page.items.into_iter().map(|task| (task.id, if task.parent_id.is_none() { task.job_id.to_string() } else { task.key.to_string() })));
             match page.next_cursor {
                 Some(next) => self.cursor = Some(next),
                 None => break,

@@ -36,7 +36,9 @@ pub(crate) async fn which(client: &Client, text: &str) -> Result<Which, Failure>
     if text.starts_with(TaskId::PREFIX) {
         return text.parse().map(Which::Task).map_err(|error: tower_domain::id::BadId| Failure::usage(error.to_string()));
     }
-    let trace: TraceId = text.parse().map_err(|error: tower_domain::id::BadId| Failure::usage(error.to_string()).help("tower traces lists traces; tower tasks TRACE lists tasks"))?;
+    let trace: TraceId = text
+        .parse()
+        .map_err(|error: tower_domain::id::BadId| Failure::usage(error.to_string()).help("tower traces lists traces; tower tasks TRACE lists tasks"))?;
     if text.starts_with(TraceId::PREFIX) {
         return Ok(Which::Trace(trace));
     }
@@ -46,9 +48,8 @@ pub(crate) async fn which(client: &Client, text: &str) -> Result<Which, Failure>
             let task = TaskId(trace.0);
             match client.get(&format!("/tasks/{task}"), &[]).await {
                 Ok(_) => Ok(Which::Task(task)),
-                Err(none) if none.exit == Exit::NotFound => {
-                    Err(Failure::own(Exit::NotFound, "NOT_FOUND", format!("there is no trace and no task {trace}")).help("tower traces lists traces; tower tasks TRACE lists tasks"))
-                }
+                Err(none) if none.exit == Exit::NotFound => Err(Failure::own(Exit::NotFound, "NOT_FOUND", format!("there is no trace and no task {trace}"))
+                    .help("tower traces lists traces; tower tasks TRACE lists tasks")),
                 Err(failure) => Err(failure),
             }
         }

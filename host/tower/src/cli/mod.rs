@@ -192,7 +192,8 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
 fn log_to_stderr(cli: &Cli) -> Result<(), Failure> {
     let default = if matches!(cli.verb, Verb::Serve(_)) { "info" } else { "warn" };
     let text = cli.global.log.as_deref().unwrap_or(default);
-    let filter = EnvFilter::try_new(text).map_err(|error| Failure::usage(format!("--log {text}: {error}")).help("such as: --log info, or --log tower_engine=debug"))?;
+    let filter =
+        EnvFilter::try_new(text).map_err(|error| Failure::usage(format!("--log {text}: {error}")).help("such as: --log info, or --log tower_engine=debug"))?;
     let color = Term::stderr(cli.global.color, cli.global.ascii).color;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
     // Fails only if there is a log already.

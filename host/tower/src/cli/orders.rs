@@ -49,7 +49,8 @@ pub(crate) async fn cancel(args: CancelArgs, context: &Context) -> Result<(), Fa
 }
 
 pub(crate) async fn retry(args: RetryArgs, context: &Context) -> Result<(), Failure> {
-    let reply = context.client()?.json(Method::POST, &format!("/traces/{}/retry", args.trace), &[], &Reason { reason: args.reason }, args.key.as_deref()).await?;
+    let reply =
+        context.client()?.json(Method::POST, &format!("/traces/{}/retry", args.trace), &[], &Reason { reason: args.reason }, args.key.as_deref()).await?;
     let started: TraceStarted = reply.read()?;
     context.out.one(&reply, &started.trace_id.to_string(), |_| format!("{}\n", started.trace_id));
     Ok(())

@@ -105,7 +105,9 @@ impl Output {
 pub(crate) fn fields(term: &Term, pairs: &[(&str, String)]) -> String {
     let widest = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let shown = pairs.iter().filter(|(_, value)| !value.is_empty());
-    shown.map(|(name, value)| format!("{}  {}\n", term.faint(&format!("{name:<widest$}")), value.replace('\n', &format!("\n{}", " ".repeat(widest + 2))))).collect()
+    shown
+        .map(|(name, value)| format!("{}  {}\n", term.faint(&format!("{name:<widest$}")), value.replace('\n', &format!("\n{}", " ".repeat(widest + 2)))))
+        .collect()
 }
 
 /// Which page of a list.

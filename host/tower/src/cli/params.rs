@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_value_is_json_if_it_can_be() {
-        let params = read(&["n=3", "big=18446744073709551616", "yes=true", "list=[1,2]", "text=Tesla", "quoted=\"3\"", "empty=", "eq=a=b", "none=null"]).unwrap();
+        let params =
+            read(&["n=3", "big=18446744073709551616", "yes=true", "list=[1,2]", "text=Tesla", "quoted=\"3\"", "empty=", "eq=a=b", "none=null"]).unwrap();
         assert_eq!(params, r#"{"big":18446744073709551616,"empty":"","eq":"a=b","list":[1,2],"n":3,"none":null,"quoted":"3","text":"Tesla","yes":true}"#);
     }
 

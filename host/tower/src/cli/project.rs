@@ -58,7 +58,8 @@ impl Project {
     pub(crate) fn example(name: &str) -> Result<Self, Failure> {
         let names = || command_tower_examples::all().iter().map(|example| example.name).collect::<Vec<_>>().join(", ");
         let example = command_tower_examples::find(name);
-        let example = example.ok_or_else(|| Failure::own(Exit::NotFound, "NO_SUCH_EXAMPLE", format!("there is no example `{name}`")).help(format!("there are: {}", names())))?;
+        let example = example
+            .ok_or_else(|| Failure::own(Exit::NotFound, "NO_SUCH_EXAMPLE", format!("there is no example `{name}`")).help(format!("there are: {}", names())))?;
         let mut modules = Vec::new();
         for module in example.modules {
             modules.push((a_name(module.name)?, Bytes::from_static(module.wasm)));
@@ -70,7 +71,8 @@ impl Project {
     pub(crate) fn folder(path: &Path) -> Result<Self, Failure> {
         let file = if path.is_dir() { path.join("tower.toml") } else { path.to_owned() };
         let text = std::fs::read_to_string(&file).map_err(|error| {
-            Failure::own(Exit::Usage, "NO_PROJECT", format!("{} cannot be read: {error}", file.display())).help("name a folder with a tower.toml, a .wasm file, or example:NAME")
+            Failure::own(Exit::Usage, "NO_PROJECT", format!("{} cannot be read: {error}", file.display()))
+                .help("name a folder with a tower.toml, a .wasm file, or example:NAME")
         })?;
         let parsed = parse(&text, &file.display().to_string())?;
         let folder = file.parent().unwrap_or(Path::new("."));
@@ -160,7 +162,11 @@ fn build(folder: &Path, name: &Name) -> Result<PathBuf, Failure> {
     let output = output.map_err(|error| failed(format!("module `{name}`: cargo cannot be started: {error}")).help("install Rust: https://rustup.rs"))?;
     if !output.status.success() {
         let failure = failed(format!("module `{name}` does not build: see above"));
-        return Err(if target_is_missing() { failed(format!("the Rust target {TARGET} is not installed")).help(format!("rustup target add {TARGET}")) } else { failure });
+        return Err(if target_is_missing() {
+            failed(format!("the Rust target {TARGET} is not installed")).help(format!("rustup target add {TARGET}"))
+        } else {
+            failure
+        });
     }
     #[derive(Deserialize)]
     struct Message {

@@ -63,10 +63,21 @@ fn definition(args: &RunArgs, project: &Project) -> Result<Name, Failure> {
     let ids = || project.definitions.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
     let wanted = args.definition.clone().or_else(|| project.trigger.clone());
     let wanted = wanted.ok_or_else(|| Failure::usage("which definition is to be triggered?").help(format!("--definition with one of: {}", ids())))?;
-    if project.definitions.iter().any(|(id, _)| *id == wanted) { Ok(wanted) } else { Err(Failure::usage(format!("the project has no definition `{wanted}`")).help(format!("it has: {}", ids()))) }
+    if project.definitions.iter().any(|(id, _)| *id == wanted) {
+        Ok(wanted)
+    } else {
+        Err(Failure::usage(format!("the project has no definition `{wanted}`")).help(format!("it has: {}", ids())))
+    }
 }
 
-async fn run_on(host: &Host, project: &Project, definition: Name, params: Json, cancel_after: Option<Duration>, context: &Context) -> Result<TraceBody, Failure> {
+async fn run_on(
+    host: &Host,
+    project: &Project,
+    definition: Name,
+    params: Json,
+    cancel_after: Option<Duration>,
+    context: &Context,
+) -> Result<TraceBody, Failure> {
     install(host, project).await?;
     let trigger = Trigger {
         definition_id: definition,
@@ -154,7 +165,9 @@ pub(crate) fn pretty(json: &Json) -> String {
     match json.read::<serde_json::Value>() {
         Ok(serde_json::Value::String(text)) => tower_domain::task::clean(&text, usize::MAX),
         // Through a value, numbers beyond 64 bits would lose digits: those documents are shown as they are.
-        Ok(value) if serde_json::to_string(&value).is_ok_and(|again| again.len() == json.as_str().len()) => serde_json::to_string_pretty(&value).unwrap_or_else(|_| json.to_string()),
+        Ok(value) if serde_json::to_string(&value).is_ok_and(|again| again.len() == json.as_str().len()) => {
+            serde_json::to_string_pretty(&value).unwrap_or_else(|_| json.to_string())
+        }
         _ => json.to_string(),
     }
 }

@@ -96,7 +96,14 @@ fn describe(term: &Term, task: &TaskBody) -> String {
             ("actor", task.actor_type.to_string()),
             ("state", format!("{} {} {}", term.glyph(task.status), task.status, task.phase)),
             ("waits for", waits.join("\n")),
-            ("progress", if task.progress > 0 { format!("{} {}%  {}", term.bar(task.progress, 10), task.progress, one_line(&task.progress_message)) } else { String::new() }),
+            (
+                "progress",
+                if task.progress > 0 {
+                    format!("{} {}%  {}", term.bar(task.progress, 10), task.progress, one_line(&task.progress_message))
+                } else {
+                    String::new()
+                },
+            ),
             ("children", if task.split_count > 0 { format!("{} of {} succeeded", task.succeeded_children, task.split_count) } else { String::new() }),
             ("time", time(task)),
             ("error", error(task)),

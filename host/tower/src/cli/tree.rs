@@ -43,7 +43,12 @@ pub(crate) fn headline(term: &Term, trace: &TraceBody, now: Timestamp) -> String
 /// The line below the tree.
 pub(crate) fn summary(term: &Term, trace: &TraceBody, now: Timestamp) -> String {
     let mut text = term.tint(trace.status, &state_words(trace));
-    text.push_str(&format!("  {}  {} task{}", elapsed(trace.started_at, trace.finished_at, now), trace.counts.total, if trace.counts.total == 1 { "" } else { "s" }));
+    text.push_str(&format!(
+        "  {}  {} task{}",
+        elapsed(trace.started_at, trace.finished_at, now),
+        trace.counts.total,
+        if trace.counts.total == 1 { "" } else { "s" }
+    ));
     let CountsBody { pending, running, failed, cancelled, skipped, .. } = trace.counts;
     for (count, word) in [(running, "running"), (pending, "pending"), (failed, "failed"), (cancelled, "cancelled"), (skipped, "skipped")] {
         if count > 0 {
@@ -198,7 +203,9 @@ fn detail(term: &Term, task: &TaskBody, now: Timestamp) -> String {
             parts.push(attempt);
         }
         Phase::Aggregating => parts.push("folds".to_owned()),
-        Phase::WaitingChildren => parts.push(format!("waits for {} of {} children", task.split_count.saturating_sub(task.completed_children), task.split_count)),
+        Phase::WaitingChildren => {
+            parts.push(format!("waits for {} of {} children", task.split_count.saturating_sub(task.completed_children), task.split_count))
+        }
         Phase::Backoff => {
             parts.push(format!("retry {} of {} {}", task.attempt, task.max_retries, due(task, now)).trim_end().to_owned());
             parts.extend(error);

@@ -40,7 +40,12 @@ pub(crate) struct VersionQuery {
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn find_definition(State(api): State<Api>, PathOf(id): PathOf<Name>, QueryOf(query): QueryOf<VersionQuery>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn find_definition(
+    State(api): State<Api>,
+    PathOf(id): PathOf<Name>,
+    QueryOf(query): QueryOf<VersionQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let definitions = &api.stores().definitions;
     let found = match query.version {
         Some(version) => definitions.find_version(&id, version).await?,

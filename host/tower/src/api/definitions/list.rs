@@ -49,7 +49,11 @@ pub(crate) async fn list_definitions(State(api): State<Api>, QueryOf(query): Que
     params(("user_id" = String, Path, description = "The owner"), DefinitionQuery),
     responses((status = 200, body = List<DefinitionBody>)),
 )]
-pub(crate) async fn list_user_definitions(api: State<Api>, PathOf(user_id): PathOf<String>, QueryOf(query): QueryOf<DefinitionQuery>) -> Result<Json<List<DefinitionBody>>, Problem> {
+pub(crate) async fn list_user_definitions(
+    api: State<Api>,
+    PathOf(user_id): PathOf<String>,
+    QueryOf(query): QueryOf<DefinitionQuery>,
+) -> Result<Json<List<DefinitionBody>>, Problem> {
     list_definitions(api, QueryOf(DefinitionQuery { user_id: Some(user_id), ..query })).await
 }
 
@@ -61,7 +65,11 @@ pub(crate) async fn list_user_definitions(api: State<Api>, PathOf(user_id): Path
     params(("id" = String, Path, description = "What it is called"), TraceQuery),
     responses((status = 200, body = List<TraceBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(crate) async fn list_definition_traces(State(api): State<Api>, PathOf(id): PathOf<Name>, QueryOf(query): QueryOf<TraceQuery>) -> Result<Json<List<TraceBody>>, Problem> {
+pub(crate) async fn list_definition_traces(
+    State(api): State<Api>,
+    PathOf(id): PathOf<Name>,
+    QueryOf(query): QueryOf<TraceQuery>,
+) -> Result<Json<List<TraceBody>>, Problem> {
     api.stores().definitions.find(&id).await?.ok_or_else(|| no_such_definition(&id))?;
     page_of(&api, query.of_definition(id)).await.map(Json)
 }

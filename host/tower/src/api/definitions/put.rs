@@ -39,7 +39,12 @@ const READ_ONLY: [&str; 3] = ["version", "created_at", "updated_at"];
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn put_definition(State(api): State<Api>, PathOf(id): PathOf<Name>, headers: HeaderMap, JsonText(json): JsonText) -> Result<Response, Problem> {
+pub(crate) async fn put_definition(
+    State(api): State<Api>,
+    PathOf(id): PathOf<Name>,
+    headers: HeaderMap,
+    JsonText(json): JsonText,
+) -> Result<Response, Problem> {
     let (named, spec) = named_spec(&json)?;
     if named.is_some_and(|named| named != id) {
         return Err(Problem::field(&codes::BAD_FIELDS, "/id", "another id than the path's"));
@@ -109,7 +114,9 @@ async fn put(api: &Api, id: &Name, spec: DefinitionSpec, expected: Option<u32>) 
     let (status, definition) = match api.engine.put_definition(id, spec, expected).await? {
         Put::Created(definition) => (StatusCode::CREATED, definition),
         Put::Updated(definition) | Put::Unchanged(definition) => (StatusCode::OK, definition),
-        Put::Stale { current: 0 } => return Err(Problem::new(&codes::STALE_VERSION, format!("definition `{id}` does not exist")).with_hint("leave If-Match out to make it")),
+        Put::Stale { current: 0 } => {
+            return Err(Problem::new(&codes::STALE_VERSION, format!("definition `{id}` does not exist")).with_hint("leave If-Match out to make it"));
+        }
         Put::Stale { current } => {
             let hint = format!("read it again: GET /api/v1/definitions/{id}");
             return Err(Problem::new(&codes::STALE_VERSION, format!("definition `{id}` is at version {current}")).with_hint(hint));

@@ -24,7 +24,8 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 }
 
 fn no_such_module(what: impl std::fmt::Display) -> Problem {
-    Problem::new(&codes::NO_SUCH_MODULE, format!("there is no module {what}")).with_hint("GET /api/v1/modules lists them; POST /api/v1/modules?name=… uploads one")
+    Problem::new(&codes::NO_SUCH_MODULE, format!("there is no module {what}"))
+        .with_hint("GET /api/v1/modules lists them; POST /api/v1/modules?name=… uploads one")
 }
 
 /// The module that a tag or a digest stands for, and the tag if it was one.

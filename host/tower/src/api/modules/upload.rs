@@ -76,7 +76,8 @@ async fn admit(api: &Api, headers: &HeaderMap, bytes: Bytes) -> Result<Module, P
     let admitted = tokio::spawn(async move { gate.admit(bytes).await }).await.map_err(|error| Problem::internal(&error))?;
     let inspection = admitted.map_err(|problem| Problem::executor(problem.code, &problem.message, &codes::MODULE_REFUSED))?;
     if promised.is_some_and(|promised| promised != inspection.digest) {
-        return Err(Problem::new(&codes::DIGEST_MISMATCH, format!("the bytes that came are {}", inspection.digest)).with_hint("send it again: it may have been damaged on its way"));
+        return Err(Problem::new(&codes::DIGEST_MISMATCH, format!("the bytes that came are {}", inspection.digest))
+            .with_hint("send it again: it may have been damaged on its way"));
     }
     Ok(Module { inspection, created_by: CALLER.to_owned(), created_at: api.engine.clock().now() })
 }

@@ -93,7 +93,11 @@ async fn list_task_children(State(api): State<Api>, PathOf(id): PathOf<TaskId>, 
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn cancel_task(State(api): State<Api>, PathOf(id): PathOf<TaskId>, OptionalJson { value, .. }: OptionalJson<Reason>) -> Result<(StatusCode, Json<CancelBody>), Problem> {
+async fn cancel_task(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TaskId>,
+    OptionalJson { value, .. }: OptionalJson<Reason>,
+) -> Result<(StatusCode, Json<CancelBody>), Problem> {
     let task = existing(&api, id).await?;
     cancel(&api, task.trace_id, Some(id), value).await
 }

@@ -48,7 +48,12 @@ pub(crate) struct EventQuery {
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_trace_events(State(api): State<Api>, PathOf(id): PathOf<TraceId>, QueryOf(query): QueryOf<EventQuery>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn list_trace_events(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    QueryOf(query): QueryOf<EventQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let trace = api.stores().read.trace(id).await?.ok_or_else(|| no_such_trace(id))?;
     let last_seen = last_event_id(&headers)?;
     let after = after_of(last_seen.or(query.after), query.cursor.as_deref())?;

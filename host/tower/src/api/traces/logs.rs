@@ -37,7 +37,11 @@ pub(crate) struct LogQuery {
     params(("trace_id" = String, Path, description = "Its id"), LogQuery),
     responses((status = 200, body = List<LogBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(crate) async fn list_trace_logs(State(api): State<Api>, PathOf(id): PathOf<TraceId>, QueryOf(query): QueryOf<LogQuery>) -> Result<Json<List<LogBody>>, Problem> {
+pub(crate) async fn list_trace_logs(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    QueryOf(query): QueryOf<LogQuery>,
+) -> Result<Json<List<LogBody>>, Problem> {
     api.stores().read.trace(id).await?.ok_or_else(|| no_such_trace(id))?;
     log_page(&api, id, None, query).await.map(Json)
 }

@@ -30,12 +30,21 @@ use crate::api::types::{CancelBody, CancelWord, ControlEventBody, List, Reason, 
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn cancel_trace(State(api): State<Api>, PathOf(id): PathOf<TraceId>, OptionalJson { value, .. }: OptionalJson<Reason>) -> Result<(StatusCode, Json<CancelBody>), Problem> {
+pub(crate) async fn cancel_trace(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    OptionalJson { value, .. }: OptionalJson<Reason>,
+) -> Result<(StatusCode, Json<CancelBody>), Problem> {
     cancel(&api, id, None, value).await
 }
 
 /// Orders the end of a trace or a subtree.
-pub(crate) async fn cancel(api: &Api, trace_id: TraceId, task_id: Option<TaskId>, Reason { reason }: Reason) -> Result<(StatusCode, Json<CancelBody>), Problem> {
+pub(crate) async fn cancel(
+    api: &Api,
+    trace_id: TraceId,
+    task_id: Option<TaskId>,
+    Reason { reason }: Reason,
+) -> Result<(StatusCode, Json<CancelBody>), Problem> {
     check_reason(&reason)?;
     let request = CancelRequest { trace_id, task_id, triggered_by: CALLER.to_owned(), reason };
     let outcome = CancelBody::from(api.engine.cancel(request).await.map_err(|error| about_trace(error, trace_id))?);
@@ -58,7 +67,12 @@ pub(crate) async fn cancel(api: &Api, trace_id: TraceId, task_id: Option<TaskId>
         (status = 409, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn retry_trace(State(api): State<Api>, PathOf(id): PathOf<TraceId>, key: Idempotency, OptionalJson { value: Reason { reason }, bytes }: OptionalJson<Reason>) -> Result<Response, Problem> {
+pub(crate) async fn retry_trace(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    key: Idempotency,
+    OptionalJson { value: Reason { reason }, bytes }: OptionalJson<Reason>,
+) -> Result<Response, Problem> {
     check_reason(&reason)?;
     let key = key.of(&format!("/traces/{id}/retry"), &bytes);
     let triggered = api.engine.retry(id, CALLER.to_owned(), reason, key).await.map_err(|error| about_trace(error, id))?;

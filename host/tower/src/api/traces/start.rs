@@ -45,7 +45,12 @@ pub(crate) struct WaitQuery {
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn start_trace(State(api): State<Api>, QueryOf(query): QueryOf<WaitQuery>, key: Idempotency, JsonBody { value, bytes }: JsonBody<StartTrace>) -> Result<Response, Problem> {
+pub(crate) async fn start_trace(
+    State(api): State<Api>,
+    QueryOf(query): QueryOf<WaitQuery>,
+    key: Idempotency,
+    JsonBody { value, bytes }: JsonBody<StartTrace>,
+) -> Result<Response, Problem> {
     let key = key.of("/traces", &bytes);
     let triggered = begin(&api, value, key).await?;
     started(&api, triggered, query.wait).await

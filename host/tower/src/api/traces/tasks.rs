@@ -53,7 +53,11 @@ pub(crate) struct TaskQuery {
     params(("trace_id" = String, Path, description = "Its id"), TaskQuery),
     responses((status = 200, body = List<TaskBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(crate) async fn list_trace_tasks(State(api): State<Api>, PathOf(id): PathOf<TraceId>, QueryOf(query): QueryOf<TaskQuery>) -> Result<Json<List<TaskBody>>, Problem> {
+pub(crate) async fn list_trace_tasks(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    QueryOf(query): QueryOf<TaskQuery>,
+) -> Result<Json<List<TaskBody>>, Problem> {
     list(&api, id, query).await.map(Json)
 }
 

@@ -53,7 +53,14 @@ fn research() -> Vec<TaskBody> {
         task(0, None, "root", "AGENT", "WAITING_CHILDREN", serde_json::json!({ "split_count": 4, "completed_children": 1 })),
         task(1, Some(0), "fundamental", "EXECUTION", "DONE", serde_json::json!({ "progress_message": "score 0.87" })),
         task(2, Some(0), "sentiment", "EXECUTION", "EXECUTING", serde_json::json!({ "progress": 62, "progress_message": "filing 14 of 22" })),
-        task(3, Some(0), "technical", "EXECUTION", "BACKOFF", serde_json::json!({ "attempt": 2, "run_after": "2026-01-01T00:00:08Z", "error_code": "TOOL_UNAVAILABLE", "error_msg": "quote-feed 503" })),
+        task(
+            3,
+            Some(0),
+            "technical",
+            "EXECUTION",
+            "BACKOFF",
+            serde_json::json!({ "attempt": 2, "run_after": "2026-01-01T00:00:08Z", "error_code": "TOOL_UNAVAILABLE", "error_msg": "quote-feed 503" }),
+        ),
         task(4, Some(0), "summary", "GROUP_AGG", "WAITING_DEPS", serde_json::json!({ "open_deps": 2, "waiting_on": [wait] })),
     ]
 }

@@ -119,3 +119,16 @@ codes! {
     /// The host is going down, or cannot reach its database.
     UNAVAILABLE = 503 "Host is not available";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_once() {
+        for (index, code) in ALL.iter().enumerate() {
+            assert!(!ALL[..index].iter().any(|other| other.name == code.name), "{}", code.name);
+            assert!(code.doc.trim().ends_with('.') && (400..600).contains(&code.status), "{}", code.name);
+        }
+    }
+}

@@ -13,12 +13,11 @@ use super::Context;
 use super::apply::apply;
 use super::client::Client;
 use super::failure::{Exit, Failure};
-use super::live::{Canvas, Source, outcome};
+use super::live::{Canvas, Source, outcome, watch};
 use super::output::err_line;
 use super::project::Project;
 use super::run::print;
 use super::serve::{Signals, until_stopped};
-use super::watch::watch_or_detach;
 use crate::api::types::{TraceBody, TraceStarted};
 use crate::app::App;
 use crate::config::{HostConfig, Mount, ServeConfig};
@@ -52,7 +51,10 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Failure
     let app = App::start(config(&args, folder.path())?).await?;
     let client = Client::new(&app.url())?;
     err_line(&format!("tower at {}  (API: {}/docs)", app.url(), app.url()));
-    let shown = show(&client, context).await;
+    let shown = tokio::select! {
+        shown = show(&client, context) => shown,
+        () = signals.next() => Err(Failure::silent(Exit::Interrupted)),
+    };
     if args.keep && shown.is_ok() {
         err_line(&format!("\nserving on; try: TOWER_URL={} tower traces   (Ctrl-C ends it)", app.url()));
         until_stopped(app, &mut signals, GRACE).await?;
@@ -89,7 +91,7 @@ async fn show(client: &Client, context: &Context) -> Result<(), Failure> {
     let mut traces: Vec<TraceBody> = Vec::new();
     for id in begun {
         err_line("");
-        let trace = watch_or_detach(&Source::Remote(client.clone()), id, Canvas::Stderr(context.err), false).await?;
+        let trace = watch(&Source::Remote(client.clone()), id, Canvas::Stderr(context.err), false).await?;
         err_line(&format!("  {}/api/v1/traces/{id}", client.url()));
         print(&context.out, &trace)?;
         traces.push(trace);

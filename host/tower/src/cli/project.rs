@@ -174,7 +174,7 @@ fn build(folder: &Path, name: &Name) -> Result<PathBuf, Failure> {
         filenames: Vec<PathBuf>,
     }
     let messages = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Message>(line).ok());
-    let built = messages.flat_map(|message| message.filenames).filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).next_back();
+    let built = messages.flat_map(|message| message.filenames).rfind(|file| file.extension().is_some_and(|extension| extension == "wasm"));
     built.ok_or_else(|| failed(format!("module `{name}`: cargo built no .wasm")).help("the crate needs [lib] crate-type = [\"cdylib\"]"))
 }
 

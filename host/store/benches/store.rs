@@ -1,6 +1,6 @@
 //! What the SQLite back end can do on this machine: `cargo bench -p tower-store -- <tasks>` (default 100 000).
 //!
-//! A root splits, its children are claimed and settled in batches of 500, and then pages are read from the full table. Absolute times
+//! A root splits in two layers, its leaves are claimed and settled in batches of 500, and then pages are read from the full table. Absolute times
 //! drift with the machine; the first line is the yardstick, a durable commit of a single row on the same disk.
 
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use tower_store::work::{Batch, Claim, Claimed, Command, Committed, NewTrace, Set
 
 /// Settles in a batch.
 const BATCH: u32 = 500;
+
+/// Children of one task: what a definition allows by default.
+const CHILDREN_MAX: usize = 10_000;
 
 struct Host {
     stores: Stores,
@@ -80,7 +83,12 @@ impl Host {
 
     fn settle(&self, claimed: &Claimed, children: Vec<PlannedChild>) -> Command {
         let output = Output::Inline(Json::trusted("{\"ok\":true}"));
-        Command::Settle(Box::new(Settle { task_id: claimed.task_id, fence: claimed.fence, started_at: SystemClock.now(), end: SettledEnd::Finished { output, children } }))
+        Command::Settle(Box::new(Settle {
+            task_id: claimed.task_id,
+            fence: claimed.fence,
+            started_at: SystemClock.now(),
+            end: SettledEnd::Finished { output, children },
+        }))
     }
 }
 
@@ -107,8 +115,8 @@ async fn main() {
     yardstick(folder.path()).await;
     lone_tasks(&host).await;
     splits(&host).await;
-    let root = fan_out(&host, tasks, &path).await;
-    pages(&host, &root).await;
+    let (root, group) = fan_out(&host, tasks, &path).await;
+    pages(&host, &root, &group).await;
     store.close().await.expect("closes");
 }
 
@@ -161,16 +169,24 @@ async fn splits(host: &Host) {
     }
 }
 
-/// One wide split, folded.
-async fn fan_out(host: &Host, tasks: usize, path: &std::path::Path) -> Claimed {
+/// A wide tree, folded. Answers its root and one of the tasks below that.
+async fn fan_out(host: &Host, tasks: usize, path: &std::path::Path) -> (Claimed, Claimed) {
     let before = size(path).await;
     let root = host.commit(vec![host.trace()], 1).await.claimed.remove(0);
-    let children = (0..tasks).map(|number| host.child(&root, number)).collect();
-    let begun = Instant::now();
-    let mut claimed = host.commit(vec![host.settle(&root, children)], BATCH).await.claimed;
-    let took = begun.elapsed();
-    println!("a split into {tasks}: {took:?}, {:.0} rows/s", rate(tasks, took));
+    let groups = tasks.div_ceil(CHILDREN_MAX);
+    let middle = (0..groups).map(|number| host.child(&root, number)).collect();
+    let middle = host.commit(vec![host.settle(&root, middle)], groups as u32).await.claimed;
     let (begun, mut times) = (Instant::now(), Vec::new());
+    for group in &middle {
+        let children = (0..tasks / groups).map(|number| host.child(group, number)).collect();
+        let split = Instant::now();
+        host.commit(vec![host.settle(group, children)], 0).await;
+        times.push(split.elapsed());
+    }
+    let took = begun.elapsed();
+    println!("{groups} splits into {}: p50 {:?}, {:.0} rows/s", tasks / groups, median(times), rate(tasks, took));
+    let (begun, mut times) = (Instant::now(), Vec::new());
+    let mut claimed = host.commit(Vec::new(), BATCH).await.claimed;
     while !claimed.is_empty() {
         let commands = claimed.iter().map(|claimed| host.settle(claimed, Vec::new())).collect();
         let batch = Instant::now();
@@ -179,10 +195,14 @@ async fn fan_out(host: &Host, tasks: usize, path: &std::path::Path) -> Claimed {
     }
     let took = begun.elapsed();
     let longest = times.iter().max().copied().unwrap_or_default();
-    println!("{tasks} settled and claimed in batches of {BATCH}: {took:?}, {:.0} tasks/s; a batch p50 {:?}, longest {longest:?}", rate(tasks, took), median(times));
+    println!(
+        "{tasks} settled and claimed in batches of {BATCH}: {took:?}, {:.0} tasks/s; a batch p50 {:?}, longest {longest:?}",
+        rate(tasks, took),
+        median(times)
+    );
     let bytes = size(path).await - before;
     println!("bytes a finished task: {:.0}", bytes as f64 / tasks as f64);
-    root
+    (root, middle.into_iter().next().expect("a group"))
 }
 
 /// Bytes of the database, with nothing left in the write-ahead log.
@@ -194,16 +214,16 @@ async fn size(path: &std::path::Path) -> u64 {
     std::fs::metadata(path).expect("a file").len()
 }
 
-async fn pages(host: &Host, root: &Claimed) {
+async fn pages(host: &Host, root: &Claimed, group: &Claimed) {
     let any = TaskFilter::default;
     for (what, filter) in [
         ("no filter", any()),
         ("status SUCCESS", TaskFilter { status: vec![Status::Success], ..any() }),
         ("status FAILED (none)", TaskFilter { status: vec![Status::Failed], ..any() }),
         ("layer 0 (one)", TaskFilter { layer: Some(0), ..any() }),
-        ("layer 1, SUCCESS", TaskFilter { layer: Some(1), status: vec![Status::Success], ..any() }),
-        ("parent", TaskFilter { parent_id: Some(root.task_id), ..any() }),
-        ("parent, FAILED (none): walks the children", TaskFilter { parent_id: Some(root.task_id), status: vec![Status::Failed], ..any() }),
+        ("layer 2, SUCCESS", TaskFilter { layer: Some(2), status: vec![Status::Success], ..any() }),
+        ("parent", TaskFilter { parent_id: Some(group.task_id), ..any() }),
+        ("parent, FAILED (none): walks the children", TaskFilter { parent_id: Some(group.task_id), status: vec![Status::Failed], ..any() }),
         ("actor GROUP_AGG (none): walks the trace", TaskFilter { actor_type: Some(ActorType::GroupAgg), ..any() }),
     ] {
         let (mut times, mut after, mut found) = (Vec::new(), None, 0);
@@ -218,9 +238,9 @@ async fn pages(host: &Host, root: &Claimed) {
     }
     let mut times = Vec::new();
     let mut after = None;
-    for _ in 0..20 {
+    for _ in 0..CHILDREN_MAX / 1_000 {
         let begun = Instant::now();
-        after = host.stores.read.child_results(root.task_id, after, 1_000).await.expect("reads").next;
+        after = host.stores.read.child_results(group.task_id, after, 1_000).await.expect("reads").next;
         times.push(begun.elapsed());
     }
     println!("a page of 1 000 results: p50 {:?}", median(times));

@@ -72,7 +72,10 @@ impl FolderBlobs {
         let path = self.path_of(digest);
         match fs::read(&path) {
             Ok(bytes) if digest_of(&bytes) == *digest => Ok(Some(bytes)),
-            Ok(_) => Err(failed("reading", &path)(io::Error::new(io::ErrorKind::InvalidData, "the file is damaged: its bytes do not have the digest that it is named after"))),
+            Ok(_) => Err(failed("reading", &path)(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the file is damaged: its bytes do not have the digest that it is named after",
+            ))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("reading", &path)(error)),
         }

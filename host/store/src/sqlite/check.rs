@@ -11,7 +11,19 @@ use crate::invariants::{Inspect, Invariant, ROWS_MAX};
 /// A task's status as events have it, from its state.
 macro_rules! status_of {
     ($state:literal) => {
-        concat!("CASE WHEN ", $state, " <= 4 THEN 0 WHEN ", $state, " <= 7 THEN 1 WHEN ", $state, " <= 9 THEN 2 WHEN ", $state, " <= 11 THEN 3 ELSE ", $state, " - 8 END")
+        concat!(
+            "CASE WHEN ",
+            $state,
+            " <= 4 THEN 0 WHEN ",
+            $state,
+            " <= 7 THEN 1 WHEN ",
+            $state,
+            " <= 9 THEN 2 WHEN ",
+            $state,
+            " <= 11 THEN 3 ELSE ",
+            $state,
+            " - 8 END"
+        )
     };
 }
 
@@ -69,7 +81,8 @@ fn query(id: &str) -> Option<String> {
         "I10" => concat!(
             "SELECT t.id, format('state %d, last event to %d', t.state, e.to_status) FROM tasks AS t LEFT JOIN ( \
                  SELECT task_id, to_status, max(seq) FROM events WHERE to_status IS NOT NULL GROUP BY task_id) AS e ON e.task_id = t.id \
-             WHERE e.to_status IS NOT ", status_of!("t.state")
+             WHERE e.to_status IS NOT ",
+            status_of!("t.state")
         ),
         "I11" => {
             "SELECT t.id, format('state %d', t.state) FROM tasks AS t LEFT JOIN queue AS q ON q.task_id = t.id \
@@ -107,7 +120,9 @@ fn query(id: &str) -> Option<String> {
         }
         "I24" => concat!(
             "SELECT k.id, format('trace %d, task state %d', t.status, k.state) FROM traces AS t JOIN tasks AS k ON k.trace_id = t.trace_id \
-             WHERE (t.status >= 2 AND k.state < 8) OR (k.parent_id IS NULL AND k.state >= 8 AND t.status <> ", status_of!("k.state"), ") \
+             WHERE (t.status >= 2 AND k.state < 8) OR (k.parent_id IS NULL AND k.state >= 8 AND t.status <> ",
+            status_of!("k.state"),
+            ") \
                  OR (k.parent_id IS NULL AND k.finished_at IS NOT t.finished_at)"
         ),
         "I26" => {
@@ -123,20 +138,20 @@ fn query(id: &str) -> Option<String> {
                  LEFT JOIN events AS e ON e.trace_id = t.trace_id GROUP BY t.trace_id \
              HAVING t.last_seq <> count(e.seq) OR t.last_seq <> coalesce(max(e.seq), 0) OR coalesce(min(e.seq), 1) <> 1"
         }
-        "I37" => return Some(format!(
-            "SELECT t.id, format('state %d, place %d', t.state, q.place) FROM tasks AS t LEFT JOIN queue AS q ON q.task_id = t.id \
+        "I37" => {
+            return Some(format!(
+                "SELECT t.id, format('state %d, place %d', t.state, q.place) FROM tasks AS t LEFT JOIN queue AS q ON q.task_id = t.id \
              WHERE ({PLACE_OF}) IS NOT q.place OR t.priority <> q.priority \
              UNION ALL SELECT q.task_id, 'no such task' FROM queue AS q LEFT JOIN tasks AS t ON t.id = q.task_id WHERE t.id IS NULL"
-        )),
+            ));
+        }
         "I38" => {
             "SELECT t.trace_id, 'counted ' || json_array(coalesce(k.p, 0), coalesce(k.r, 0), coalesce(k.s, 0), coalesce(k.f, 0), coalesce(k.c, 0), coalesce(k.x, 0)) \
              FROM traces AS t LEFT JOIN (SELECT trace_id, sum(state <= 4) AS p, sum(state BETWEEN 5 AND 7) AS r, sum(state IN (8, 9)) AS s, \
                  sum(state IN (10, 11)) AS f, sum(state = 12) AS c, sum(state = 13) AS x FROM tasks GROUP BY trace_id) AS k ON k.trace_id = t.trace_id \
              WHERE (t.count_pending, t.count_running, t.count_success, t.count_failed, t.count_cancelled, t.count_skipped) IS NOT (k.p, k.r, k.s, k.f, k.c, k.x)"
         }
-        "I39" => {
-            "SELECT min(id), key FROM tasks WHERE parent_id IS NOT NULL GROUP BY parent_id, round_index, key HAVING count(*) > 1"
-        }
+        "I39" => "SELECT min(id), key FROM tasks WHERE parent_id IS NOT NULL GROUP BY parent_id, round_index, key HAVING count(*) > 1",
         "I40" => {
             "SELECT t.id, format('says %d, has %d', t.open_deps, count(b.id)) FROM tasks AS t LEFT JOIN task_deps AS d ON d.task_id = t.id \
                  LEFT JOIN tasks AS b ON b.id = d.depends_on AND b.state < 8 WHERE t.state = 1 GROUP BY t.id HAVING t.open_deps <> count(b.id) OR t.open_deps = 0"

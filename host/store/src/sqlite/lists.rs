@@ -11,7 +11,7 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::task::{ActorType, Status, Task};
 use tower_domain::trace::Trace;
 
-use super::read::{self, task_columns, task_joins, trace_columns};
+use super::nouns::{self, task_columns, task_joins, trace_columns};
 use super::rows::{Id, Params, number_array};
 use super::statements;
 use super::words::{State, Word};
@@ -101,7 +101,7 @@ pub(super) async fn traces(conn: &mut SqliteConnection, filter: &TraceFilter, pa
         (None, None) => TRACES_BY_STATUS,
     };
     let rows = query_with(statement, params.into_list()).fetch_all(conn).await?;
-    let mut traces: Vec<Trace> = rows.iter().map(read::trace).collect::<Result<_, _>>()?;
+    let mut traces: Vec<Trace> = rows.iter().map(nouns::trace).collect::<Result<_, _>>()?;
     traces.sort_unstable_by_key(|trace| std::cmp::Reverse(trace.trace_id));
     Ok(cut(traces, limit, |trace| trace.trace_id))
 }
@@ -113,11 +113,15 @@ fn id_bound(at: Timestamp, slack_ms: i64) -> Vec<u8> {
 }
 
 /// Tasks of a trace, oldest first.
-pub(super) async fn tasks(conn: &mut SqliteConnection, trace: TraceId, filter: &TaskFilter, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
+pub(super) async fn tasks(
+    conn: &mut SqliteConnection,
+    trace: TraceId,
+    filter: &TaskFilter,
+    page: &PageRequest<TaskId>,
+) -> Result<Page<Task, TaskId>, StoreError> {
     let limit = page.limit.clamp(1, PAGE_MAX);
-    let wanted = |state: &State| {
-        (filter.status.is_empty() || filter.status.contains(&state.status)) && (filter.phase.is_empty() || filter.phase.contains(&state.phase))
-    };
+    let wanted =
+        |state: &State| (filter.status.is_empty() || filter.status.contains(&state.status)) && (filter.phase.is_empty() || filter.phase.contains(&state.phase));
     let states = State::all().filter(wanted).fold(0, |bits, state| bits | 1i64 << state.code());
     let parts = ActorType::ALL.iter().filter(|part| filter.actor_type.is_none_or(|wanted| wanted == **part)).fold(0, |bits, part| bits | 1i64 << part.code());
     let mut params = Params::new();
@@ -130,7 +134,7 @@ pub(super) async fn tasks(conn: &mut SqliteConnection, trace: TraceId, filter: &
         None => TASKS_BY_STATE,
     };
     let rows = query_with(statement, params.into_list()).fetch_all(&mut *conn).await?;
-    let mut tasks = read::tasks(conn, &rows).await?;
+    let mut tasks = nouns::tasks(conn, &rows).await?;
     tasks.sort_unstable_by_key(|task| task.id);
     Ok(cut(tasks, limit, |task| task.id))
 }
@@ -141,7 +145,7 @@ pub(super) async fn dead_letters(conn: &mut SqliteConnection, open: bool, page: 
     let mut params = Params::new();
     params.bytes(page.after.map(Id::bytes).as_ref().map_or(&ABOVE_ALL, |id| id)).int(open).int(limit + 1);
     let rows: Vec<SqliteRow> = query_with(DEAD_LETTERS, params.into_list()).fetch_all(&mut *conn).await?;
-    let tasks = read::tasks(conn, &rows).await?;
+    let tasks = nouns::tasks(conn, &rows).await?;
     Ok(cut(tasks, limit, |task| task.id))
 }
 

@@ -6,6 +6,7 @@
 //! - `open`: what makes a file unusable, said clearly
 //! - `words`, `rows`, `values`: between columns and the domain
 //! - `work`: a batch as a transaction; `tx` with `tx_read`, `tx_write`, `tx_queue`: its statements
+//! - `nouns`: traces, tasks and events from rows
 //! - `read`, `results`, `lists`: what readers ask
 //! - `definitions`, `modules`: what people put in
 //! - `check`: the queries behind [`crate::invariants`]
@@ -17,6 +18,7 @@ mod check;
 mod definitions;
 mod lists;
 mod modules;
+mod nouns;
 mod open;
 #[cfg(test)]
 mod plans;

@@ -5,7 +5,7 @@
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::values::Rows;
-use super::{SqliteOptions, definitions, lists, modules, open, read, results, tx_queue, tx_read, tx_write};
+use super::{SqliteOptions, definitions, lists, modules, nouns, open, read, results, tx_queue, tx_read, tx_write};
 
 /// Names that stand for something of a page's size: lists of parameters, what a common table expression found, a page of ids.
 const SMALL: &[&str] = &["i", "s", "j", "k", "p", "v", "json_each", "up", "below", "arms", "page", "CONSTANT", "(subquery-1)", "128-ROW"];
@@ -46,10 +46,11 @@ fn fault(name: &str, step: &str) -> Option<String> {
 async fn every_statement_uses_an_index() {
     let store = open(SqliteOptions::memory()).await.unwrap();
     let mut writer = store.write().await;
-    let files: [(&str, &[(&str, &str)]); 8] = [
+    let files: [(&str, &[(&str, &str)]); 9] = [
         ("definitions", definitions::STATEMENTS),
         ("lists", lists::STATEMENTS),
         ("modules", modules::STATEMENTS),
+        ("nouns", nouns::STATEMENTS),
         ("read", read::STATEMENTS),
         ("results", results::STATEMENTS),
         ("tx_queue", tx_queue::STATEMENTS),

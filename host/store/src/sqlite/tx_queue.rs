@@ -54,14 +54,19 @@ statements! {
 /// Puts rows, whether they are there or not.
 pub(super) async fn put(tx: &mut SqliteTx<'_>, rows: &[QueueRow]) -> Result<(), StoreError> {
     tx.nothing_waits &= !rows.iter().any(|row| matches!(row.place, QueuePlace::Due(_)));
-    PUT.run(tx, rows, |_| (), |params, row| {
-        let (place, due, until, owner) = match &row.place {
-            QueuePlace::Ready => (0, None, None, None),
-            QueuePlace::Due(at) => (1, Some(*at), None, None),
-            QueuePlace::Claimed { owner, until } => (2, None, Some(*until), Some(owner.as_str())),
-        };
-        params.id(row.task_id).int(place).int(row.priority).uint(row.rank).opt_at(due).opt_at(until).opt_text(owner);
-    })
+    PUT.run(
+        tx,
+        rows,
+        |_| (),
+        |params, row| {
+            let (place, due, until, owner) = match &row.place {
+                QueuePlace::Ready => (0, None, None, None),
+                QueuePlace::Due(at) => (1, Some(*at), None, None),
+                QueuePlace::Claimed { owner, until } => (2, None, Some(*until), Some(owner.as_str())),
+            };
+            params.id(row.task_id).int(place).int(row.priority).uint(row.rank).opt_at(due).opt_at(until).opt_text(owner);
+        },
+    )
     .await
 }
 

@@ -11,7 +11,7 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::lifecycle::TaskState;
 use tower_domain::trace::Counts;
 
-use super::read::event_columns;
+use super::nouns::{self, event_columns};
 use super::rows::Columns;
 use super::statements;
 use super::tx::SqliteTx;
@@ -168,7 +168,7 @@ pub(super) async fn known_events(tx: &mut SqliteTx<'_>, ids: &[String]) -> Resul
     }
     tx.params.text(text_array(ids));
     let rows = tx.fetch(KNOWN_EVENTS).await?;
-    rows.iter().map(super::read::event).collect()
+    rows.iter().map(nouns::event).collect()
 }
 
 /// Keys that are known and not older than an instant.

@@ -104,31 +104,41 @@ statements! {
 /// Inserts traces.
 pub(super) async fn insert_traces(tx: &mut SqliteTx<'_>, rows: &[NewTraceRow]) -> Result<(), StoreError> {
     INSERT_TRACES
-        .run(tx, rows, |_| (), |params, new| {
-            params.id(new.row.trace_id).id(new.row.root_task_id);
-            bind_trace(params, &new.row);
-            let labels = (!new.labels.is_empty()).then(|| serde_json::to_string(&new.labels).expect("a map of texts is always JSON"));
-            params
-                .at(new.row.created_at)
-                .int(new.definition_version)
-                .word(new.trigger_type)
-                .opt_id(new.rerun_of)
-                .text(new.definition_id.as_str())
-                .text(new.user_id.as_str())
-                .text(new.triggered_by.as_str())
-                .opt_text(new.idempotency_key.as_deref())
-                .opt_text(labels);
-        })
+        .run(
+            tx,
+            rows,
+            |_| (),
+            |params, new| {
+                params.id(new.row.trace_id).id(new.row.root_task_id);
+                bind_trace(params, &new.row);
+                let labels = (!new.labels.is_empty()).then(|| serde_json::to_string(&new.labels).expect("a map of texts is always JSON"));
+                params
+                    .at(new.row.created_at)
+                    .int(new.definition_version)
+                    .word(new.trigger_type)
+                    .opt_id(new.rerun_of)
+                    .text(new.definition_id.as_str())
+                    .text(new.user_id.as_str())
+                    .text(new.triggered_by.as_str())
+                    .opt_text(new.idempotency_key.as_deref())
+                    .opt_text(labels);
+            },
+        )
         .await
 }
 
 /// Updates traces.
 pub(super) async fn update_traces(tx: &mut SqliteTx<'_>, rows: &[TraceRow]) -> Result<(), StoreError> {
     UPDATE_TRACES
-        .run(tx, rows, |_| (), |params, row| {
-            params.id(row.trace_id);
-            bind_trace(params, row);
-        })
+        .run(
+            tx,
+            rows,
+            |_| (),
+            |params, row| {
+                params.id(row.trace_id);
+                bind_trace(params, row);
+            },
+        )
         .await
 }
 
@@ -145,9 +155,14 @@ pub(super) async fn insert_tasks(tx: &mut SqliteTx<'_>, rows: &[NewTask]) -> Res
     let dependencies: Vec<(TaskId, TaskId)> =
         rows.iter().flat_map(|new| new.open_deps.iter().chain(&new.ended_deps).map(|dependency| (*dependency, new.row.id))).collect();
     INSERT_DEPENDENCIES
-        .run(tx, &dependencies, |_| (), |params, (dependency, task)| {
-            params.id(*dependency).id(*task);
-        })
+        .run(
+            tx,
+            &dependencies,
+            |_| (),
+            |params, (dependency, task)| {
+                params.id(*dependency).id(*task);
+            },
+        )
         .await
 }
 
@@ -198,21 +213,31 @@ fn bind_task(params: &mut Params, row: &TaskRow) {
 /// Appends events.
 pub(super) async fn insert_events(tx: &mut SqliteTx<'_>, events: &[TaskEvent]) -> Result<(), StoreError> {
     INSERT_EVENTS
-        .run(tx, events, |_| (), |params, event| {
-            params.id(event.trace_id).uint(event.seq).id(event.task_id).word(event.event_type);
-            params.opt_word(event.from).opt_word(event.to).at(event.at);
-            params.opt_text(event.event_id.as_deref()).opt_text(event.payload.as_ref().map(|payload| payload.as_str()));
-        })
+        .run(
+            tx,
+            events,
+            |_| (),
+            |params, event| {
+                params.id(event.trace_id).uint(event.seq).id(event.task_id).word(event.event_type);
+                params.opt_word(event.from).opt_word(event.to).at(event.at);
+                params.opt_text(event.event_id.as_deref()).opt_text(event.payload.as_ref().map(|payload| payload.as_str()));
+            },
+        )
         .await
 }
 
 /// Keeps ended attempts.
 pub(super) async fn insert_attempts(tx: &mut SqliteTx<'_>, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
     INSERT_ATTEMPTS
-        .run(tx, rows, |_| (), |params, (task, attempt)| {
-            params.id(*task).uint(attempt.fence).int(attempt.attempt).word(attempt.leg).at(attempt.started_at).at(attempt.finished_at);
-            params.text(attempt.result.as_str()).text(attempt.host.as_str()).error(attempt.error.as_ref());
-        })
+        .run(
+            tx,
+            rows,
+            |_| (),
+            |params, (task, attempt)| {
+                params.id(*task).uint(attempt.fence).int(attempt.attempt).word(attempt.leg).at(attempt.started_at).at(attempt.finished_at);
+                params.text(attempt.result.as_str()).text(attempt.host.as_str()).error(attempt.error.as_ref());
+            },
+        )
         .await
 }
 

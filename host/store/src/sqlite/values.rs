@@ -34,7 +34,13 @@ impl Rows {
     }
 
     /// Runs the statement over all rows, or stages it if they are few. `first` gives the parameters before the list, `bind` those of a row.
-    pub(super) async fn run<T>(&self, tx: &mut SqliteTx<'_>, rows: &[T], first: impl Fn(&mut Params), bind: impl Fn(&mut Params, &T)) -> Result<(), StoreError> {
+    pub(super) async fn run<T>(
+        &self,
+        tx: &mut SqliteTx<'_>,
+        rows: &[T],
+        first: impl Fn(&mut Params),
+        bind: impl Fn(&mut Params, &T),
+    ) -> Result<(), StoreError> {
         let mut rows = rows;
         while !rows.is_empty() {
             if rows.len() > STAGED_MAX {

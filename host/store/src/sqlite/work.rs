@@ -38,3 +38,38 @@ impl WorkStore for SqliteStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::super::{SqliteOptions, SqliteStore, open};
+    use crate::definitions::DefinitionStore;
+    use crate::read::Reader;
+
+    async fn pages_max(store: &SqliteStore, pages: i64) {
+        let mut writer = store.write().await;
+        sqlx::query(AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(&mut writer.conn).await.unwrap();
+    }
+
+    /// A full disk rolls the transaction back inside SQLite; the connection must go on.
+    #[tokio::test]
+    async fn a_full_disk_fails_what_does_not_fit_and_nothing_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(SqliteOptions::file(folder.path().join("tower.db"))).await.unwrap();
+        let mut spec: tower_domain::definition::DefinitionSpec = serde_json::from_str(r#"{"actor_type":"AGENT","code_ref":"wasm://probe"}"#).unwrap();
+        let id = "d".parse().unwrap();
+        let now = tower_domain::clock::Timestamp::from_micros(1);
+        pages_max(&store, 1).await;
+        spec.description = "x".repeat(1 << 20);
+        for _ in 0..3 {
+            let error = store.put(&id, &spec, None, now).await.unwrap_err();
+            assert!(format!("{error:?}").contains("full"), "{error:?}");
+            assert!(store.find(&id).await.unwrap().is_none());
+        }
+        pages_max(&store, 1 << 30).await;
+        store.put(&id, &spec, None, now).await.unwrap();
+        store.ping().await.unwrap();
+        assert_eq!(store.find(&id).await.unwrap().unwrap().spec, spec);
+    }
+}

@@ -3,6 +3,8 @@
 //! A back end is a function in `backends`; a case is a function that takes a [`world::World`]. After every batch of every case the
 //! invariants are asked about.
 
+#![expect(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
 mod backends;
 mod blobs;
 mod cancel;
@@ -11,6 +13,7 @@ mod definitions;
 mod events;
 mod lists;
 mod modules;
+mod planted;
 mod random;
 mod rerun;
 mod sqlite_files;

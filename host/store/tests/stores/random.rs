@@ -60,8 +60,7 @@ async fn invariants_hold_whatever_is_ordered() {
     for seed in seeds {
         println!("seed {seed}");
         let world = World::on(sqlite_memory().await);
-        let mut game =
-            Game { world, dice: Dice(seed), traces: Vec::new(), tasks: Vec::new(), claims: Vec::new(), ended: HashMap::new(), events: 0, splits: 0 };
+        let mut game = Game { world, dice: Dice(seed), traces: Vec::new(), tasks: Vec::new(), claims: Vec::new(), ended: HashMap::new(), events: 0, splits: 0 };
         for _ in 0..BATCHES {
             game.play().await;
         }
@@ -214,4 +213,3 @@ impl Game {
         }
     }
 }
-

@@ -177,7 +177,7 @@ async fn a_commit_that_is_dropped_in_the_middle_leaves_all_or_nothing() {
             }
             world.run_dry().await;
         }
-        assert!(cut > 10 && whole > 0, "{cut} cut, {whole} whole");
+        assert!(cut >= 6 && whole > 0, "{cut} cut, {whole} whole");
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) async fn a_trace_begins_with_its_root_queued(world: World) {
 }
 
 fn with_key(world: &World, fingerprint: u8) -> NewTrace {
-    let idempotency = Idempotency { key: "k'\"1".to_owned(), fingerprint: [fingerprint; 32], not_before: Timestamp::from_micros(world.now().as_micros() - 86_400_000_000) };
+    let idempotency =
+        Idempotency { key: "k'\"1".to_owned(), fingerprint: [fingerprint; 32], not_before: Timestamp::from_micros(world.now().as_micros() - 86_400_000_000) };
     NewTrace { idempotency: Some(idempotency), ..world.new_trace() }
 }
 
@@ -45,10 +46,7 @@ pub(crate) async fn the_same_key_for_the_same_is_answered_with_the_first_trace(w
     let first = other(2);
     let (trace_id, root_task_id) = (first.trace_id, first.root_task_id);
     let committed = world.commit(vec![Command::Submit(Box::new(first)), Command::Submit(Box::new(other(2))), Command::Submit(Box::new(other(3)))]).await;
-    assert_eq!(
-        committed.answers,
-        [Answer::Submitted { trace_id, root_task_id }, Answer::Replayed { trace_id, root_task_id }, Answer::KeyTaken { trace_id }]
-    );
+    assert_eq!(committed.answers, [Answer::Submitted { trace_id, root_task_id }, Answer::Replayed { trace_id, root_task_id }, Answer::KeyTaken { trace_id }]);
     assert_eq!(world.trace(trace_id).await.idempotency_key.as_deref(), Some("other"));
 }
 

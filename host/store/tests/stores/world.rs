@@ -215,7 +215,15 @@ impl World {
     }
 
     pub(crate) fn order(&self, action: ControlAction, trace_id: TraceId, task_id: Option<TaskId>) -> ControlEvent {
-        ControlEvent { id: self.ids.control_event(), trace_id, task_id, action, triggered_by: "bob".to_owned(), reason: "enough".to_owned(), created_at: self.now() }
+        ControlEvent {
+            id: self.ids.control_event(),
+            trace_id,
+            task_id,
+            action,
+            triggered_by: "bob".to_owned(),
+            reason: "enough".to_owned(),
+            created_at: self.now(),
+        }
     }
 
     pub(crate) async fn cancel(&self, trace_id: TraceId, task_id: Option<TaskId>) -> Committed {

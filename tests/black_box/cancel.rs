@@ -16,7 +16,10 @@ async fn a_trace_that_is_cancelled_half_way_ends_everywhere() {
     host.install("financial-analysis").await;
     let trace = host.trigger("financial-analysis", json!({ "company": "Tesla", "fiscal_year": 2024, "pace_ms": 2000 })).await;
     let tasks = format!("/api/v1/traces/{trace}/tasks");
-    host.until("three strategies to run", &tasks, |page| (page["items"].as_array()?.iter().filter(|task| running(task) && task["key"] != "root").count() == 3).then_some(())).await;
+    host.until("three strategies to run", &tasks, |page| {
+        (page["items"].as_array()?.iter().filter(|task| running(task) && task["key"] != "root").count() == 3).then_some(())
+    })
+    .await;
     let begin = Instant::now();
     let answer = host.post(&format!("/api/v1/traces/{trace}/cancel"), json!({ "reason": "enough" })).await;
     assert_eq!((&answer["outcome"], &answer["running"]), (&json!("ORDERED"), &json!(3)), "{answer}");
@@ -38,7 +41,12 @@ async fn a_trace_that_is_cancelled_half_way_ends_everywhere() {
 async fn an_endless_loop_is_stopped_after_its_grace_time() {
     let host = Host::start(&["--cancel-grace", "300ms"]).await;
     host.install("probe").await;
-    for params in [json!({ "do": "loop" }), json!({ "do": "loop", "ask": true }), json!({ "do": "nap_in_host", "ms": 60000, "obey": false }), json!({ "do": "sleep", "ms": 60000, "obey": false })] {
+    for params in [
+        json!({ "do": "loop" }),
+        json!({ "do": "loop", "ask": true }),
+        json!({ "do": "nap_in_host", "ms": 60000, "obey": false }),
+        json!({ "do": "sleep", "ms": 60000, "obey": false }),
+    ] {
         let trace = host.trigger("probe", params.clone()).await;
         host.until("the guest to run", &format!("/api/v1/traces/{trace}/tasks"), |page| page["items"].as_array()?.iter().any(running).then_some(())).await;
         let begin = Instant::now();
@@ -88,7 +96,8 @@ async fn thousands_of_waiting_tasks_are_cancelled_at_once() {
     let host = Host::start(&["--slots", "4", "--cancel-grace", "100ms"]).await;
     host.install("probe").await;
     let trace = host.trigger("probe", json!({ "do": "split", "n": 3000, "params": { "do": "nap_in_host", "ms": 30000 } })).await;
-    host.until("guests to run", &format!("/api/v1/traces/{trace}/tasks?status=RUNNING&layer=1"), |page| (!page["items"].as_array()?.is_empty()).then_some(())).await;
+    host.until("guests to run", &format!("/api/v1/traces/{trace}/tasks?status=RUNNING&layer=1"), |page| (!page["items"].as_array()?.is_empty()).then_some(()))
+        .await;
     host.post(&format!("/api/v1/traces/{trace}/cancel"), json!({})).await;
     let ended = host.ended(&trace).await;
     assert_eq!((&ended["status"], &ended["counts"]["cancelled"]), (&json!("CANCELLED"), &json!(3001)), "{ended}");

@@ -59,6 +59,24 @@ async fn a_folder_is_pushed_applied_triggered_and_watched() {
     assert_eq!(shown["items"][0]["trace_id"], json!(id));
     assert!(ok(host, &["tasks", id]).contains("SUCCESS"));
     ok(host, &["logs", id]);
+    let printing = ok(
+        host,
+        &[
+            "trigger",
+            "probe",
+            "-p",
+            "do=children",
+            "-p",
+            r#"children=[{"key":"a","params":{"do":"print","stdout":"from a\\n"}},{"key":"b","params":{"do":"print","stdout":"from b\\n"}}]"#,
+            "--wait",
+            "--json",
+        ],
+    );
+    let printing: Value = serde_json::from_str(&printing).unwrap();
+    let tasks: Value = serde_json::from_str(&ok(host, &["tasks", printing["trace_id"].as_str().unwrap(), "--json"])).unwrap();
+    let a = tasks["items"].as_array().unwrap().iter().find(|task| task["key"] == "a").unwrap();
+    let followed = ok(host, &["logs", "-f", &format!("tsk_{}", a["id"].as_str().unwrap())]);
+    assert!(followed.contains("from a") && !followed.contains("from b"), "{followed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,7 +53,8 @@ async fn a_host_that_is_asked_to_end_gives_its_claims_back_unharmed() {
     let mut host = Host::start(&["--slots", "4", "--cancel-grace", "200ms"]).await;
     host.install("probe").await;
     let trace = host.trigger("probe", json!({ "do": "split", "n": 40, "params": { "do": "nap_in_host", "ms": 700, "obey": false } })).await;
-    host.until("guests to run", &format!("/api/v1/traces/{trace}/tasks?status=RUNNING&layer=1"), |page| (!page["items"].as_array()?.is_empty()).then_some(())).await;
+    host.until("guests to run", &format!("/api/v1/traces/{trace}/tasks?status=RUNNING&layer=1"), |page| (!page["items"].as_array()?.is_empty()).then_some(()))
+        .await;
     assert!(host.terminate().success());
     host.restart();
     let tasks = host.ended(&trace).await;

@@ -95,7 +95,8 @@ async fn an_event_from_outside_counts_once() {
     host.install("probe").await;
     let started = host.post("/api/v1/traces", json!({ "definition": "probe", "params": { "do": "nap_in_host", "ms": 60000 } })).await;
     let (trace, task) = (&started["trace_id"], &started["root_task_id"]);
-    let event = |id: &str, percent: u64| json!({ "event_id": id, "trace_id": trace, "task_id": task, "event_type": "PROGRESS", "payload": { "percent": percent } });
+    let event =
+        |id: &str, percent: u64| json!({ "event_id": id, "trace_id": trace, "task_id": task, "event_type": "PROGRESS", "payload": { "percent": percent } });
     let verdict = async |event: Value| host.send(Method::POST, "/api/v1/events", Some(event)).await.1["items"][0]["verdict"].clone();
     assert_eq!(verdict(event("e-1", 40)).await, "accepted");
     assert_eq!(verdict(event("e-1", 40)).await, "duplicate");

@@ -104,7 +104,13 @@ impl Host {
     pub(crate) async fn install(&self, example: &str) {
         let example = command_tower_examples::find(example).unwrap();
         for module in example.modules {
-            let response = self.request(Method::POST, &format!("/api/v1/modules?name={}", module.name)).header("content-type", "application/wasm").body(module.wasm).send().await.unwrap();
+            let response = self
+                .request(Method::POST, &format!("/api/v1/modules?name={}", module.name))
+                .header("content-type", "application/wasm")
+                .body(module.wasm)
+                .send()
+                .await
+                .unwrap();
             assert!(response.status().is_success(), "{}: {}", module.name, response.text().await.unwrap());
         }
         let manifest: Value = toml::from_str::<toml::Value>(example.tower_toml).unwrap().try_into().unwrap();
@@ -200,8 +206,15 @@ impl Drop for Host {
 }
 
 fn spawn(data: &Path, args: &[String]) -> (Child, String) {
-    let mut process =
-        tower().args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let mut process = tower()
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the tower said `{line}`")).to_owned();

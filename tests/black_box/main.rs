@@ -2,6 +2,8 @@
 //!
 //! One program for all of it, since each further one links the whole runtime again.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod cancel;
 mod cli;
 mod crash;

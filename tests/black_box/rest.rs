@@ -139,7 +139,16 @@ async fn hostile_bodies_are_refused_and_harm_nothing() {
         (response.status(), response.json::<Value>().await.unwrap())
     };
     let deep = format!("{{\"definition\":\"probe\",\"params\":{}1{}}}", "[".repeat(200), "]".repeat(200));
-    for body in ["", "{", "nonsense", "{\"definition\":\"probe\",\"definition\":\"probe\"}", "{\"definition\":\"probe\",\"params\":{\"do\":\"\\u0000\"}}", "NaN", &deep, "\u{feff}{}"] {
+    for body in [
+        "",
+        "{",
+        "nonsense",
+        "{\"definition\":\"probe\",\"definition\":\"probe\"}",
+        "{\"definition\":\"probe\",\"params\":{\"do\":\"\\u0000\"}}",
+        "NaN",
+        &deep,
+        "\u{feff}{}",
+    ] {
         let answer = post(body.as_bytes().to_vec()).await;
         assert_problem(&answer, 400, "BAD_JSON");
     }
@@ -186,7 +195,11 @@ async fn pages_are_stable_while_the_list_grows() {
     host.trigger("probe", json!({ "do": "echo" })).await;
     let second = host.get(&format!("/api/v1/traces?limit=5&cursor={}", first["next_cursor"].as_str().unwrap())).await;
     let third = host.get(&format!("/api/v1/traces?limit=5&cursor={}", second["next_cursor"].as_str().unwrap())).await;
-    let ids: Vec<String> = [&first, &second, &third].iter().flat_map(|page| page["items"].as_array().unwrap()).map(|trace| trace["trace_id"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> = [&first, &second, &third]
+        .iter()
+        .flat_map(|page| page["items"].as_array().unwrap())
+        .map(|trace| trace["trace_id"].as_str().unwrap().to_owned())
+        .collect();
     let mut newest_first = ids.clone();
     newest_first.sort_unstable_by(|a, b| b.cmp(a));
     newest_first.dedup();
@@ -198,7 +211,10 @@ async fn pages_are_stable_while_the_list_grows() {
 async fn a_trace_can_wait_for_its_time() {
     let host = Host::start(&[]).await;
     host.install("probe").await;
-    let soon = (chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::UNIX_EPOCH) + std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() + std::time::Duration::from_millis(1500)).to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let soon = (chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::UNIX_EPOCH)
+        + std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap()
+        + std::time::Duration::from_millis(1500))
+    .to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     let started = host.post("/api/v1/traces", json!({ "definition": "probe", "params": { "do": "echo" }, "run_at": soon })).await;
     let task = host.get(&format!("/api/v1/tasks/{}", started["root_task_id"].as_str().unwrap())).await;
     assert_eq!((&task["status"], &task["phase"]), (&json!("PENDING"), &json!("SCHEDULED")), "{task}");

@@ -75,7 +75,10 @@ async fn busy_guests_do_not_hold_up_the_others() {
     let host = Host::start(&[]).await;
     host.install("probe").await;
     let busy = host.trigger("probe", json!({ "do": "split", "n": 16, "params": { "do": "loop" } })).await;
-    host.until("the busy guests to run", &format!("/api/v1/traces/{busy}/tasks?status=RUNNING&layer=1"), |page| (page["items"].as_array()?.len() >= 16).then_some(())).await;
+    host.until("the busy guests to run", &format!("/api/v1/traces/{busy}/tasks?status=RUNNING&layer=1"), |page| {
+        (page["items"].as_array()?.len() >= 16).then_some(())
+    })
+    .await;
     let begin = Instant::now();
     for _ in 0..5 {
         let trace = host.run("probe", json!({ "do": "echo", "value": 1 })).await;

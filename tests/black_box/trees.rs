@@ -61,10 +61,8 @@ async fn a_source_tree_is_counted_as_find_and_wc_count_it() {
     let trace = host.run("code-survey", params.clone()).await;
     assert_eq!(trace["status"], "SUCCESS", "{trace}");
     let names = ["*.rs", "*.toml", "*.wit", "*.md", "*.sql"];
-    let find = format!(
-        "find . \\( -name .git -o -name target \\) -prune -o -type f \\( {} \\) -print0",
-        names.map(|name| format!("-name '{name}'")).join(" -o ")
-    );
+    let find =
+        format!("find . \\( -name .git -o -name target \\) -prune -o -type f \\( {} \\) -print0", names.map(|name| format!("-name '{name}'")).join(" -o "));
     let count = |pipe: &str| -> u64 {
         let output = std::process::Command::new("sh").arg("-c").arg(format!("{find} | {pipe}")).current_dir(&source).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
@@ -137,6 +135,8 @@ async fn what_depends_on_a_failure_is_skipped_unless_it_asked_not_to_be() {
     assert_eq!((status("bad"), status("needs"), status("needs-needs"), status("anyway")), ("FAILED", "SKIPPED", "SKIPPED", "SUCCESS"));
     assert_eq!((&tasks["bad"]["error_code"], &tasks["bad"]["error_msg"]), (&json!("NO_DATA"), &json!("there is none")));
     assert_eq!(tasks["bad"]["fence"], 1, "a fatal error is not retried");
+    let good = host.get(&format!("/api/v1/tasks/{}", tasks["good"]["id"].as_str().unwrap())).await;
+    assert_eq!((good["attempts"].as_array().unwrap().len(), &good["attempts"][0]["result"]), (1, &json!("SUCCESS")));
     assert_eq!(trace["counts"], json!({ "total": 6, "pending": 0, "running": 0, "success": 3, "failed": 1, "cancelled": 0, "skipped": 2 }));
 }
 

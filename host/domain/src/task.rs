@@ -252,6 +252,25 @@ pub struct Task {
     pub node_path: String,
 }
 
+impl Task {
+    /// The attempt that this row alone tells of: the first and only one, which ended well. No other has less than a row of its own.
+    pub fn plain_attempt(&self) -> Option<Attempt> {
+        match (self.status, self.phase, self.fence, self.started_at, self.finished_at) {
+            (Status::Success, Phase::Done, 1, Some(started_at), Some(finished_at)) => Some(Attempt {
+                fence: 1,
+                attempt: 1,
+                leg: Leg::Run,
+                host: String::new(),
+                started_at,
+                finished_at,
+                result: Status::Success.as_str().to_owned(),
+                error: None,
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// One finished attempt that did not end the task well, or the one that ended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {

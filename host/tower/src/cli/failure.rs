@@ -136,7 +136,7 @@ impl Failure {
                 for error in problem.errors.iter().filter(|error| !problem.detail.starts_with(&format!("{}: ", error.pointer))) {
                     text.push_str(&format!("\n  at {}: {}", error.pointer, error.message));
                 }
-                if let Some(hint) = &problem.hint {
+                if let Some(hint) = next_command(&problem.code).or(problem.hint.as_deref()) {
                     text.push_str(&format!("\n  help: {hint}"));
                 }
                 if !problem.request_id.is_empty() {
@@ -167,6 +167,19 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// What to type next, where the API's own hint speaks of requests.
+fn next_command(code: &str) -> Option<&'static str> {
+    match code {
+        "NO_SUCH_DEFINITION" => Some("tower defs ls lists them; tower apply -f tower.toml puts them"),
+        "NO_SUCH_TRACE" => Some("tower traces lists them"),
+        "NO_SUCH_TASK" => Some("tower tasks TRACE lists them"),
+        "NO_SUCH_MODULE" | "MODULE_UNKNOWN" => Some("tower modules ls lists them; tower push FILE.wasm --name NAME uploads one"),
+        "PARAMS_INVALID" => Some("tower defs get ID --json shows the params_schema"),
+        "NOT_ENDED" => Some("tower watch TRACE waits for it; tower cancel TRACE ends it"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +206,7 @@ mod tests {
         let problem = Problem::field(&codes::PARAMS_INVALID, "/params/company", "required").with_hint("tower defs get research");
         assert_eq!(
             Failure::from(problem).prose().unwrap(),
-            "error[PARAMS_INVALID]: Params do not fit the schema\n  /params/company: required\n  help: tower defs get research"
+            "error[PARAMS_INVALID]: Params do not fit the schema\n  /params/company: required\n  help: tower defs get ID --json shows the params_schema"
         );
     }
 }

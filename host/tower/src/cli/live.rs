@@ -20,6 +20,8 @@ use crate::api::types::{EventBody, EventType, List, Status, TaskBody, TraceBody}
 
 /// How often a live tree is drawn at the most.
 const REDRAW: Duration = Duration::from_millis(120);
+/// How often it is drawn when nothing has changed: durations grow all the same.
+const TICK: Duration = Duration::from_secs(1);
 /// Tasks that are read for a tree.
 const TREE_TASKS_MAX: u32 = 500;
 
@@ -115,6 +117,8 @@ pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_wh
     let mut names = Names::default();
     let mut redraw = tokio::time::interval(REDRAW);
     redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut changed = true;
     loop {
         tokio::select! {
@@ -128,6 +132,7 @@ pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_wh
                     }
                 }
             },
+            _ = tick.tick(), if term.live => changed = true,
             _ = redraw.tick(), if term.live && changed => {
                 changed = false;
                 drawing.draw(&picture(source, id, &term, Window::live(&term)).await?.1);

@@ -1,5 +1,7 @@
 //! `tower logs`.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use futures::StreamExt;
 use tower_domain::id::{TaskId, TraceId};
@@ -8,7 +10,7 @@ use super::Context;
 use super::client::{Client, Reply};
 use super::failure::{Exit, Failure};
 use super::term::one_line;
-use crate::api::types::{EventBody, EventType, List, LogBody};
+use crate::api::types::{EventBody, EventType, List, LogBody, Status, TaskBody};
 
 /// Lines that are read at a time.
 const PAGE_LINES: u32 = 500;
@@ -18,7 +20,7 @@ const PAGE_LINES: u32 = 500;
 pub(crate) struct LogsArgs {
     /// A trace, or a task: then with everything below it
     id: String,
-    /// Go on as lines come (traces only)
+    /// Go on as lines come, until the trace or the task has ended
     #[arg(short = 'f', long)]
     follow: bool,
 }
@@ -60,8 +62,11 @@ pub(crate) async fn which(client: &Client, text: &str) -> Result<Which, Failure>
 pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Failure> {
     let client = context.client()?;
     match which(&client, &args.id).await? {
-        Which::Trace(id) if args.follow => follow(&client, id, context).await,
-        Which::Task(_) if args.follow => Err(Failure::usage("-f follows traces").help("tower logs TASK prints what there is; tower logs TRACE -f follows")),
+        Which::Trace(id) if args.follow => follow(&client, id, None, context).await,
+        Which::Task(id) if args.follow => {
+            let task: TaskBody = client.get(&format!("/tasks/{id}"), &[]).await?.read()?;
+            follow(&client, task.trace_id, Some(id), context).await
+        }
         Which::Trace(id) => print(&client, &format!("/traces/{id}/logs"), context).await,
         Which::Task(id) => print(&client, &format!("/tasks/{id}/logs"), context).await,
     }
@@ -84,11 +89,27 @@ async fn print(client: &Client, path: &str, context: &Context) -> Result<(), Fai
     }
 }
 
-async fn follow(client: &Client, id: TraceId, context: &Context) -> Result<(), Failure> {
+/// A trace's lines to its end; or those of a task and everything below it, to the task's end.
+async fn follow(client: &Client, id: TraceId, subtree: Option<TaskId>, context: &Context) -> Result<(), Failure> {
     let mut events = client.follow(id, 0);
+    // A task's first event follows its parent's, so that the subtree is known as it grows.
+    let mut within: HashSet<TaskId> = subtree.into_iter().collect();
     while let Some(event) = events.next().await {
-        if let Some(line) = line_of(event?) {
+        let event = event?;
+        if subtree.is_some() {
+            if event.parent_id.is_some_and(|parent| within.contains(&parent)) {
+                within.insert(event.task_id);
+            }
+            if !within.contains(&event.task_id) {
+                continue;
+            }
+        }
+        let over = subtree == Some(event.task_id) && event.to.is_some_and(Status::is_terminal);
+        if let Some(line) = line_of(event) {
             show(context, &line)?;
+        }
+        if over {
+            break;
         }
     }
     Ok(())

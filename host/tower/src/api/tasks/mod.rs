@@ -36,7 +36,8 @@ async fn existing(api: &Api, id: TaskId) -> Result<Task, Problem> {
 )]
 async fn find_task(State(api): State<Api>, PathOf(id): PathOf<TaskId>) -> Result<Json<TaskBody>, Problem> {
     let task = existing(&api, id).await?;
-    let attempts = api.stores().read.attempts(id).await?;
+    let mut attempts = api.stores().read.attempts(id).await?;
+    attempts.extend(task.plain_attempt().filter(|_| attempts.is_empty()));
     Ok(Json(TaskBody { attempts: Some(attempts.into_iter().map(Into::into).collect()), ..task.into() }))
 }
 

@@ -208,7 +208,7 @@ pub(crate) struct AttemptBody {
     pub(crate) attempt: u32,
     pub(crate) leg: Leg,
     pub(crate) fence: u64,
-    /// Where it ran.
+    /// Where it ran; empty where nobody noted it.
     pub(crate) host: String,
     /// `SUCCESS`, `SPLIT`, `RETRYABLE`, `FATAL`, `CANCELLED`, `RELEASED` or `LEASE_EXPIRED`.
     pub(crate) result: String,

@@ -57,13 +57,8 @@ fn a_component_exports_what_has_an_attribute_and_nothing_else() {
     assert_eq!(modules().count(), EXPORTS.len());
 }
 
-const EXPORTS: &[(&str, &[&str])] = &[
-    ("probe", &[STEP, AGGREGATE]),
-    ("router", &[STEP, AGGREGATE]),
-    ("strategy", &[STEP]),
-    ("summary", &[STEP, AGGREGATE]),
-    ("survey", &[STEP, AGGREGATE]),
-];
+const EXPORTS: &[(&str, &[&str])] =
+    &[("probe", &[STEP, AGGREGATE]), ("router", &[STEP, AGGREGATE]), ("strategy", &[STEP]), ("summary", &[STEP, AGGREGATE]), ("survey", &[STEP, AGGREGATE])];
 
 #[test]
 fn of_the_tower_a_component_imports_what_it_calls() {

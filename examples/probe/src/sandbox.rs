@@ -9,9 +9,8 @@ use command_tower::prelude::*;
 
 /// Environment and arguments: in a sandbox, none.
 pub(crate) fn environment() -> Value {
-    let env: Vec<(String, Value)> = std::env::vars_os()
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned().into()))
-        .collect();
+    let env: Vec<(String, Value)> =
+        std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned().into())).collect();
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     json!({ "env": Value::Object(env.into_iter().collect()), "args": args })
 }

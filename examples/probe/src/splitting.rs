@@ -39,9 +39,7 @@ pub(crate) fn split_given(children: &[ChildSpec], catch: bool) -> Result<Value> 
     let children = children.iter().map(child).collect::<Result<Vec<Child>>>()?;
     match split(children) {
         Ok(ids) => Ok(json!({ "ids": ids })),
-        Err(SplitError { reason, key, message }) if catch => {
-            Ok(json!({ "refused": reason.code(), "key": key, "message": message }))
-        }
+        Err(SplitError { reason, key, message }) if catch => Ok(json!({ "refused": reason.code(), "key": key, "message": message })),
         Err(error) => Err(error.into()),
     }
 }
@@ -74,14 +72,7 @@ pub(crate) fn grow_tree(task: &Task<Params>, tree: &Tree) -> Result<Value> {
         let Tree { width, depth, leaf, leaf_definition } = tree;
         (&task.definition, json!({ "do": "tree", "width": width, "depth": depth - 1, "leaf": leaf, "leaf_definition": leaf_definition }))
     };
-    let recipe = Recipe {
-        n: tree.width,
-        definition: definition.clone(),
-        params,
-        chain: false,
-        group: None,
-        group_params: Value::Null,
-    };
+    let recipe = Recipe { n: tree.width, definition: definition.clone(), params, chain: false, group: None, group_params: Value::Null };
     split_recipe(&recipe, 1)
 }
 

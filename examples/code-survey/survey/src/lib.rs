@@ -82,13 +82,9 @@ mod tests {
 
     fn tree() -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("there should be room for a folder");
-        for (path, text) in [
-            ("main.rs", "fn main() {\n}\n"),
-            ("notes", "no line end"),
-            ("src/lib.rs", "//! a\n"),
-            ("src/deep/er/mod.RS", "\n\n\n"),
-            (".git/config", "x\n"),
-        ] {
+        for (path, text) in
+            [("main.rs", "fn main() {\n}\n"), ("notes", "no line end"), ("src/lib.rs", "//! a\n"), ("src/deep/er/mod.RS", "\n\n\n"), (".git/config", "x\n")]
+        {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().expect("it is in a folder")).expect("it should be made");
             fs::write(path, text).expect("it should be written");

@@ -60,12 +60,35 @@ fn weigh(now: &Year, before: &Year) -> Vec<Reason> {
     vec![
         Reason::new("revenue growth", revenue, (-0.10, 0.30), 2.0, format!("revenue {} to {}", percent(revenue), billions(now.revenue))),
         Reason::new("deliveries growth", deliveries, (-0.10, 0.30), 1.0, format!("deliveries {} to {} vehicles", percent(deliveries), now.deliveries)),
-        Reason::new("gross margin", gross_change, (-0.05, 0.05), 1.0, format!("gross margin {:.1} %, {} points", now.gross_margin() * 100.0, points(gross_change))),
+        Reason::new(
+            "gross margin",
+            gross_change,
+            (-0.05, 0.05),
+            1.0,
+            format!("gross margin {:.1} %, {} points", now.gross_margin() * 100.0, points(gross_change)),
+        ),
         Reason::new("operating margin", margin, (0.0, 0.20), 1.5, format!("operating margin {:.1} %", margin * 100.0)),
         Reason::new("operating margin change", margin_change, (-0.05, 0.05), 1.0, format!("operating margin {} points", points(margin_change))),
         Reason::new("net income growth", net_income, (-0.60, 0.40), 1.0, format!("net income {} to {}", percent(net_income), billions(now.net_income))),
-        Reason::new("operating cash flow growth", cash_flow, (-0.20, 0.30), 1.0, format!("operating cash flow {} to {}", percent(cash_flow), billions(now.operating_cash_flow))),
-        Reason::new("free cash flow", free_cash, (0.0, 0.10), 1.0, format!("free cash flow {} ({} the year before), {:.1} % of revenue", billions(now.free_cash_flow()), billions(before.free_cash_flow()), free_cash * 100.0)),
+        Reason::new(
+            "operating cash flow growth",
+            cash_flow,
+            (-0.20, 0.30),
+            1.0,
+            format!("operating cash flow {} to {}", percent(cash_flow), billions(now.operating_cash_flow)),
+        ),
+        Reason::new(
+            "free cash flow",
+            free_cash,
+            (0.0, 0.10),
+            1.0,
+            format!(
+                "free cash flow {} ({} the year before), {:.1} % of revenue",
+                billions(now.free_cash_flow()),
+                billions(before.free_cash_flow()),
+                free_cash * 100.0
+            ),
+        ),
         Reason::new("cash", cash, (-0.30, 0.30), 1.0, format!("cash and investments {} to {}", percent(cash), billions(now.cash_and_investments))),
     ]
 }

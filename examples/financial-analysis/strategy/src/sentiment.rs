@@ -19,10 +19,30 @@ struct Text {
 
 /// Beginnings of words, and how they sound in a report. The longest that fits counts.
 const LEXICON: &[(&str, f64)] = &[
-    ("affordable", 1.0), ("grew", 1.5), ("grow", 1.5), ("growth", 1.5), ("improve", 1.5), ("positive", 1.0), ("profit", 0.5), ("record", 2.0),
-    ("strong", 1.0), ("return", 0.5),
-    ("competition", -1.0), ("declin", -1.5), ("delay", -1.5), ("difficult", -1.0), ("fell", -1.5), ("inventory", -0.5), ("litigation", -1.0),
-    ("lower", -1.0), ("negative", -1.5), ("pressure", -1.5), ("restructuring", -1.0), ("risk", -1.0), ("tariff", -1.0), ("uncertain", -1.0),
+    ("affordable", 1.0),
+    ("grew", 1.5),
+    ("grow", 1.5),
+    ("growth", 1.5),
+    ("improve", 1.5),
+    ("positive", 1.0),
+    ("profit", 0.5),
+    ("record", 2.0),
+    ("strong", 1.0),
+    ("return", 0.5),
+    ("competition", -1.0),
+    ("declin", -1.5),
+    ("delay", -1.5),
+    ("difficult", -1.0),
+    ("fell", -1.5),
+    ("inventory", -0.5),
+    ("litigation", -1.0),
+    ("lower", -1.0),
+    ("negative", -1.5),
+    ("pressure", -1.5),
+    ("restructuring", -1.0),
+    ("risk", -1.0),
+    ("tariff", -1.0),
+    ("uncertain", -1.0),
     ("weigh", -1.0),
 ];
 
@@ -80,11 +100,7 @@ impl Tone {
 fn listen(text: &str) -> Tone {
     let mut tone = Tone::default();
     for sentence in text.split(['.', ';', ':', '!', '?', ',']) {
-        let words: Vec<String> = sentence
-            .split(|letter: char| !letter.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .map(str::to_lowercase)
-            .collect();
+        let words: Vec<String> = sentence.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
         for (index, word) in words.iter().enumerate() {
             let Some(value) = value(word) else { continue };
             let before = &words[..index];

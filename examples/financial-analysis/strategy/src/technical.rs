@@ -41,11 +41,23 @@ fn weigh(dated: &[Close]) -> Vec<Reason> {
     let (fall, trough) = drawdown(&closes);
     let volatility = volatility(&closes);
     vec![
-        Reason::new("price against its 6-month average", above, (-0.25, 0.25), 1.0, format!("{last:.2} at the end, {} to its 6-month average of {half:.2}", percent(above))),
+        Reason::new(
+            "price against its 6-month average",
+            above,
+            (-0.25, 0.25),
+            1.0,
+            format!("{last:.2} at the end, {} to its 6-month average of {half:.2}", percent(above)),
+        ),
         Reason::new("3-month against 12-month average", crossing, (-0.25, 0.25), 1.0, format!("3-month average {short:.2}, 12-month average {long:.2}")),
         Reason::new("momentum of 12 months", year, (-0.50, 0.75), 2.0, format!("{} in 12 months", percent(year))),
         Reason::new("momentum of 3 months", quarter, (-0.30, 0.60), 1.0, format!("{} in 3 months", percent(quarter))),
-        Reason::new("drawdown", fall, (-0.60, 0.0), 1.0, format!("at worst {:.1} % below the highest close before it, in {}", -fall * 100.0, dated[trough].month)),
+        Reason::new(
+            "drawdown",
+            fall,
+            (-0.60, 0.0),
+            1.0,
+            format!("at worst {:.1} % below the highest close before it, in {}", -fall * 100.0, dated[trough].month),
+        ),
         Reason::new("volatility", volatility, (1.0, 0.2), 1.0, format!("volatility {:.0} % a year", volatility * 100.0)),
     ]
 }

@@ -60,10 +60,13 @@ fn run(task: Task<Params>) -> Result<Summary> {
 #[command_tower::aggregate]
 fn fold(task: Task<Params>, results: Results) -> Result<Summary> {
     let expected = results.summary().expected as usize;
-    summarize(&task.params, results.enumerate().map(|(done, result)| {
-        report::progress_of(done + 1, expected, &result.key);
-        result
-    }))
+    summarize(
+        &task.params,
+        results.enumerate().map(|(done, result)| {
+            report::progress_of(done + 1, expected, &result.key);
+            result
+        }),
+    )
 }
 
 fn summarize(params: &Params, results: impl Iterator<Item = TaskResult>) -> Result<Summary> {

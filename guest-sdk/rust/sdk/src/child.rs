@@ -61,9 +61,8 @@ impl Child {
     /// # Errors
     /// Fatal, code `BAD_JSON`, when they do not become JSON.
     pub fn params(mut self, params: &(impl Serialize + ?Sized)) -> Result<Self> {
-        self.0.params = serde_json::to_string(params).map_err(|error| {
-            Error::fatal("BAD_JSON", format!("the params of child `{}` do not become JSON: {error}", self.0.key))
-        })?;
+        self.0.params = serde_json::to_string(params)
+            .map_err(|error| Error::fatal("BAD_JSON", format!("the params of child `{}` do not become JSON: {error}", self.0.key)))?;
         Ok(self)
     }
 

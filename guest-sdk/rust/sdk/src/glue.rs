@@ -18,19 +18,12 @@ where
 }
 
 /// Runs the author's aggregate on a task as it came over the border.
-pub fn run_aggregate<P, R>(
-    task: RawTask,
-    summary: RawSummary,
-    aggregate: impl FnOnce(Task<P>, Results) -> Result<R>,
-) -> Result<RawOutcome, RawError>
+pub fn run_aggregate<P, R>(task: RawTask, summary: RawSummary, aggregate: impl FnOnce(Task<P>, Results) -> Result<R>) -> Result<RawOutcome, RawError>
 where
     P: DeserializeOwned,
     R: IntoOutcome,
 {
     let RawSummary { expected, succeeded, failed, cancelled, skipped } = summary;
     let results = Results::new(Summary { expected, succeeded, failed, cancelled, skipped });
-    Task::read(task)
-        .and_then(|task| aggregate(task, results))
-        .and_then(IntoOutcome::into_outcome)
-        .map_err(RawError::from)
+    Task::read(task).and_then(|task| aggregate(task, results)).and_then(IntoOutcome::into_outcome).map_err(RawError::from)
 }

@@ -82,8 +82,7 @@ pub use task::{Actor, Fault, Status, Task, TaskResult};
 /// Everything that most steps use, for one `use` line.
 pub mod prelude {
     pub use crate::{
-        Actor, Child, Error, Outcome, Results, Result, RunOn, Signal, Status, Task, TaskResult, Value, check_cancel, json, log, report,
-        signal, sleep, split,
+        Actor, Child, Error, Outcome, Result, Results, RunOn, Signal, Status, Task, TaskResult, Value, check_cancel, json, log, report, signal, sleep, split,
     };
 }
 

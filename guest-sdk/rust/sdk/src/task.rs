@@ -70,9 +70,9 @@ impl<P> Task<P> {
     /// Fatal, code `BAD_CARRIED`, when it is not a `T`.
     pub fn carried<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let Some(json) = &self.carried else { return Ok(None) };
-        serde_json::from_str(json).map(Some).map_err(|error| {
-            Error::fatal("BAD_CARRIED", format!("what was carried over is not what the code reads it as: {error}"))
-        })
+        serde_json::from_str(json)
+            .map(Some)
+            .map_err(|error| Error::fatal("BAD_CARRIED", format!("what was carried over is not what the code reads it as: {error}")))
     }
 
     /// How long this attempt may still run; zero when its time is over.
@@ -207,12 +207,9 @@ impl TaskResult {
     /// at [`output_ref`](Self::output_ref), and `BAD_OUTPUT` when it is not a `T`.
     pub fn output<T: DeserializeOwned>(&self) -> Result<T> {
         match (&self.output, &self.output_ref) {
-            (Some(json), _) => serde_json::from_str(json).map_err(|error| {
-                Error::fatal("BAD_OUTPUT", format!("the output of `{}` is not what the code reads it as: {error}", self.key))
-            }),
-            (None, Some(place)) => {
-                Err(Error::fatal("OUTPUT_ELSEWHERE", format!("the output of `{}` is too large to be handed over: {place}", self.key)))
-            }
+            (Some(json), _) => serde_json::from_str(json)
+                .map_err(|error| Error::fatal("BAD_OUTPUT", format!("the output of `{}` is not what the code reads it as: {error}", self.key))),
+            (None, Some(place)) => Err(Error::fatal("OUTPUT_ELSEWHERE", format!("the output of `{}` is too large to be handed over: {place}", self.key))),
             (None, None) => {
                 let why = self.error.as_ref().map_or_else(String::new, |fault| format!(": {}: {}", fault.code, fault.message));
                 Err(Error::fatal("NO_OUTPUT", format!("`{}` has no output ({:?}{why})", self.key, self.status)))

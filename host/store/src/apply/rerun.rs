@@ -36,10 +36,8 @@ impl Unit<'_> {
         }
         while !level.is_empty() {
             let taken = taken_over(&level);
-            let ids: HashMap<TaskId, TaskId> = level
-                .iter()
-                .map(|old| (old.task.row.id, if old.task.row.parent_id.is_none() { new.root_task_id } else { (rerun.ids.0)() }))
-                .collect();
+            let ids: HashMap<TaskId, TaskId> =
+                level.iter().map(|old| (old.task.row.id, if old.task.row.parent_id.is_none() { new.root_task_id } else { (rerun.ids.0)() })).collect();
             let mut next_parents = Vec::new();
             for old in level {
                 let old_id = old.task.row.id;
@@ -82,7 +80,9 @@ impl Unit<'_> {
         // Children first: a parent all of whose children were taken over folds them again.
         for id in reopened.into_iter().rev() {
             let Some(row) = self.task(id) else { continue };
-            let again = ChildrenEnded { ended: 0, succeeded: 0, policy: row.aggregation }.decide(&row.state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
+            let again = ChildrenEnded { ended: 0, succeeded: 0, policy: row.aggregation }
+                .decide(&row.state)
+                .map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
             if again.next.stage != Stage::WaitingChildren {
                 self.apply(id, again, None)?;
             }
@@ -139,8 +139,11 @@ fn is_complete(old: &OldTask) -> bool {
 fn taken_over(level: &[OldTask]) -> HashSet<TaskId> {
     let mut taken: HashSet<TaskId> = level.iter().filter(|old| is_complete(old)).map(|old| old.task.row.id).collect();
     loop {
-        let spoilt: Vec<TaskId> =
-            level.iter().filter(|old| taken.contains(&old.task.row.id) && old.depends_on_ids.iter().any(|id| !taken.contains(id))).map(|old| old.task.row.id).collect();
+        let spoilt: Vec<TaskId> = level
+            .iter()
+            .filter(|old| taken.contains(&old.task.row.id) && old.depends_on_ids.iter().any(|id| !taken.contains(id)))
+            .map(|old| old.task.row.id)
+            .collect();
         if spoilt.is_empty() {
             return taken;
         }

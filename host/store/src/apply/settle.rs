@@ -121,7 +121,8 @@ impl Unit<'_> {
             open_deps.sort_unstable();
             let state = TaskState::new(child.max_retries, child.run_on, None);
             let open = u32::try_from(open_deps.len()).unwrap_or(u32::MAX);
-            let transition = Admit { open_deps: open, dep_failed, now: self.now }.decide(&state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
+            let transition =
+                Admit { open_deps: open, dep_failed, now: self.now }.decide(&state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
             let payload = (open > 0).then(|| Json::trusted(format!("{{\"open_deps\":{open}}}")));
             let new = NewTask {
                 row: TaskRow {
@@ -183,4 +184,3 @@ pub(super) fn payload_of(transition: &Transition, children: usize) -> Option<Jso
     }
     Json::of(&payload).ok()
 }
-

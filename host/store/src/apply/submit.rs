@@ -38,7 +38,9 @@ impl Unit<'_> {
             Some(plan) => self.begin_rerun(plan)?,
             None => {
                 let root = root_task(&new, self.now);
-                let transition = Admit { open_deps: 0, dep_failed: false, now: self.now }.decide(&root.row.state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
+                let transition = Admit { open_deps: 0, dep_failed: false, now: self.now }
+                    .decide(&root.row.state)
+                    .map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
                 self.add_task(root, transition, None)?;
             }
         }
@@ -66,7 +68,6 @@ fn trace_row(new: &NewTrace, now: tower_domain::clock::Timestamp) -> NewTraceRow
         trigger_type: new.trigger_type,
         triggered_by: new.triggered_by.clone(),
         idempotency_key: new.idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
-        params: new.params.clone(),
         labels: new.labels.clone(),
         rerun_of: new.rerun.as_ref().map(|rerun| rerun.of),
     }

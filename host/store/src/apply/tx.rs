@@ -93,7 +93,6 @@ pub(crate) struct NewTraceRow {
     pub(crate) trigger_type: TriggerType,
     pub(crate) triggered_by: String,
     pub(crate) idempotency_key: Option<String>,
-    pub(crate) params: Json,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) rerun_of: Option<TraceId>,
 }

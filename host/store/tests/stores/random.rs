@@ -16,7 +16,7 @@ use crate::backends::sqlite_memory;
 use crate::world::{HOST, World, inline, json};
 
 /// Seeds that are played, each a world of its own. `TOWER_STORE_SEED` plays a single one.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 300;
 
 /// Batches in a world.
 const BATCHES: usize = 40;

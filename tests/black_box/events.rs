@@ -52,7 +52,7 @@ async fn a_stream_begins_with_a_snapshot_misses_nothing_and_ends() {
     assert_eq!(seqs, (1..=history.len() as u64).collect::<Vec<_>>());
     // Resumed in the middle, it goes on from there.
     let resumed = stream(&host, &path, Some(10), |_| false).await;
-    let seqs: Vec<u64> = resumed.iter().filter_map(|(name, id, _)| (!matches!(name.as_str(), "snapshot" | "end")).then(|| id.unwrap())).collect();
+    let seqs: Vec<u64> = resumed.iter().filter(|(name, ..)| !matches!(name.as_str(), "snapshot" | "end")).map(|(_, id, _)| id.unwrap()).collect();
     assert_eq!(seqs, (11..=history.len() as u64).collect::<Vec<_>>());
     // Who has seen it all is told not to come back.
     let done = host.request(Method::GET, &path).header("accept", "text/event-stream").header("last-event-id", history.len()).send().await.unwrap();

@@ -147,6 +147,8 @@ pub struct Staging {
     existing: HashMap<Key, ExistingChild>,
     staged: HashMap<Key, usize>,
     plan: Vec<PlannedChild>,
+    /// Staged children that wait for an aggregator of all siblings, or are one.
+    behind_group: HashSet<Key>,
 }
 
 /// Answers a name with the definition that a new child runs, and checks params against its schema.
@@ -223,9 +225,21 @@ impl Staging {
                 }
             }
         }
-        if let Some(key) = find_cycle(&fresh, &fresh_keys) {
-            return Err(refuse(SplitRefusal::Cycle, Some(key.as_str()), "the child waits for itself by way of others"));
+        let order =
+            in_order(&fresh, &fresh_keys).map_err(|key| refuse(SplitRefusal::Cycle, Some(key.as_str()), "the child waits for itself by way of others"))?;
+        let mut behind_group: HashSet<&Key> = HashSet::new();
+        for child in order.into_iter().map(|at| &fresh[at]) {
+            let waits = |key: &Key| behind_group.contains(key) || self.behind_group.contains(key);
+            if child.on_all_siblings || child.depends_on.iter().any(waits) {
+                // An aggregator of all siblings waits for every one that is no aggregator.
+                if !child.actor_type.is_aggregator() {
+                    let message = "the child waits for an aggregator that waits for all its siblings, this one among them; name what the aggregator depends on";
+                    return Err(refuse(SplitRefusal::Cycle, Some(child.key.as_str()), message));
+                }
+                behind_group.insert(&child.key);
+            }
         }
+        self.behind_group.extend(behind_group.into_iter().cloned());
         for child in fresh {
             self.staged.insert(child.key.clone(), self.plan.len());
             self.plan.push(child);
@@ -309,8 +323,9 @@ fn plan_child(splitter: &Splitter, request: &ChildRequest, definitions: &dyn Def
     })
 }
 
-/// Kahn's algorithm over the new children; older ones cannot depend on them. The key of a child in a cycle, if there is one.
-fn find_cycle<'a>(fresh: &'a [PlannedChild], index: &HashMap<Key, usize>) -> Option<&'a Key> {
+/// The new children with those that they depend on before them (Kahn's algorithm); or the key of one in a cycle. Older ones cannot
+/// depend on new ones.
+fn in_order<'a>(fresh: &'a [PlannedChild], index: &HashMap<Key, usize>) -> Result<Vec<usize>, &'a Key> {
     let mut open: Vec<usize> = vec![0; fresh.len()];
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); fresh.len()];
     for (at, child) in fresh.iter().enumerate() {
@@ -320,7 +335,9 @@ fn find_cycle<'a>(fresh: &'a [PlannedChild], index: &HashMap<Key, usize>) -> Opt
         }
     }
     let mut ready: VecDeque<usize> = (0..fresh.len()).filter(|at| open[*at] == 0).collect();
+    let mut order = Vec::with_capacity(fresh.len());
     while let Some(at) = ready.pop_front() {
+        order.push(at);
         for dependent in &dependents[at] {
             open[*dependent] -= 1;
             if open[*dependent] == 0 {
@@ -328,7 +345,10 @@ fn find_cycle<'a>(fresh: &'a [PlannedChild], index: &HashMap<Key, usize>) -> Opt
             }
         }
     }
-    open.iter().position(|count| *count > 0).map(|at| &fresh[at].key)
+    match open.iter().position(|count| *count > 0) {
+        None => Ok(order),
+        Some(at) => Err(&fresh[at].key),
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tower_domain::clock::Timestamp;
+use tower_domain::step::StepFailure;
 use tower_store::StoreError;
-use tower_store::work::{Batch, Claim, Command, Expire};
+use tower_store::work::{Batch, Claim, Command, Expire, Settle, SettledEnd};
 
 use crate::commit::{CommitReceiver, Order};
 use crate::inner::Inner;
@@ -109,11 +110,11 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>) -> Outcome {
             Outcome { next_due, more_ready, held_back: Vec::new() }
         }
         Err(error) => {
-            let database = matches!(error, StoreError::Database(_));
+            let outage = error.is_outage();
             tracing::error!(error = %chain(&error), commands = orders.len(), "a batch was not committed");
-            inner.set_healthy(!database);
-            if database || orders.len() <= 1 {
-                return Outcome { next_due: None, more_ready: false, held_back: refuse(orders, error, database) };
+            inner.set_healthy(!outage);
+            if outage || orders.len() <= 1 {
+                return Outcome { next_due: None, more_ready: false, held_back: refuse(orders, error, outage) };
             }
             // One command that the store cannot digest must not take the others with it.
             let mut held_back = Vec::new();
@@ -126,7 +127,7 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>) -> Outcome {
 }
 
 /// Answers callers, and keeps what must not be lost while the database is away.
-fn refuse(orders: Vec<Order>, error: StoreError, database: bool) -> Vec<Order> {
+fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
     let failure = StoreFailure::from(error);
     let mut held_back = Vec::new();
     for order in orders {
@@ -134,7 +135,13 @@ fn refuse(orders: Vec<Order>, error: StoreError, database: bool) -> Vec<Order> {
             (Some(reply), _) => {
                 let _ = reply.send(Err(failure.clone()));
             }
-            (None, command @ (Command::Settle(_) | Command::Expire(_))) if database => held_back.push(Order { command, reply: None }),
+            (None, command @ (Command::Settle(_) | Command::Expire(_))) if outage => held_back.push(Order { command, reply: None }),
+            // An outcome that the store cannot digest: the attempt ends all the same, and says so.
+            (None, Command::Settle(settle)) if matches!(settle.end, SettledEnd::Finished { .. }) => {
+                let failure = StepFailure::fatal("HOST_BUG", "the outcome could not be stored; the host's log says more");
+                let end = SettledEnd::Failed { failure, delay: Duration::ZERO };
+                held_back.push(Order { command: Command::Settle(Box::new(Settle { end, ..*settle })), reply: None });
+            }
             (
                 None,
                 Command::Submit(_)

@@ -32,6 +32,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database is away or cannot write, so that the same may succeed later; else it is this request that it cannot take.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => !(error.is_unique_violation() || error.is_check_violation() || error.is_foreign_key_violation()),
+            Self::Database(_) => true,
+            Self::Migrate(_) | Self::Inconsistent { .. } | Self::Blobs { .. } | Self::Unusable(_) => false,
+        }
+    }
+
     /// A value in `table` that cannot be read.
     pub(crate) fn inconsistent(table: &'static str, what: impl std::fmt::Display) -> Self {
         Self::Inconsistent { table, what: what.to_string() }

@@ -86,6 +86,19 @@ fn each_way_to_ask_wrongly_has_its_refusal() {
 }
 
 #[test]
+fn nobody_waits_for_an_aggregator_that_waits_for_everybody() {
+    assert_eq!(refused(&splitter(), &[child("g", "group", &[]), child("x", "work", &["g"])]), SplitRefusal::Cycle);
+    let through_another = [child("x", "work", &["s"]), child("s", "single", &["g"]), child("g", "group", &[])];
+    assert_eq!(refused(&splitter(), &through_another), SplitRefusal::Cycle);
+    // Over several calls as well; what only aggregators wait for is fine, and so is a group that names what it waits for.
+    let mut staging = Staging::default();
+    let ids = ids();
+    staging.split(&splitter(), &[child("a", "work", &[]), child("g", "group", &[]), child("s", "single", &["g"])], &Known, &ids).unwrap();
+    assert_eq!(staging.split(&splitter(), &[child("x", "work", &["s"])], &Known, &ids).unwrap_err().reason, SplitRefusal::Cycle);
+    staging.split(&splitter(), &[child("named", "group", &["a"]), child("x", "work", &["named"])], &Known, &ids).unwrap();
+}
+
+#[test]
 fn the_same_child_twice_is_one_child() {
     let mut staging = Staging::default();
     let ids = ids();

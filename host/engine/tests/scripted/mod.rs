@@ -24,12 +24,12 @@ use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
 
 /// Runs `{"do": …}`.
 #[derive(Default)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     /// Steps begun.
-    pub begun: AtomicU64,
+    pub(crate) begun: AtomicU64,
     /// Steps that run right now, and the most at a time.
-    pub now: AtomicU64,
-    pub most: AtomicU64,
+    pub(crate) now: AtomicU64,
+    pub(crate) most: AtomicU64,
 }
 
 #[derive(serde::Deserialize)]
@@ -99,17 +99,17 @@ impl Scripted {
 }
 
 /// An engine with definition `work` (AGENT, two quick retries).
-pub struct Bench {
-    pub engine: Engine,
-    pub script: Arc<Scripted>,
-    pub store: SqliteStore,
+pub(crate) struct Bench {
+    pub(crate) engine: Engine,
+    pub(crate) script: Arc<Scripted>,
+    pub(crate) store: SqliteStore,
 }
 
-pub fn config() -> EngineConfig {
+pub(crate) fn config() -> EngineConfig {
     EngineConfig { cancel_grace: Duration::from_millis(100), ..EngineConfig::new("test") }
 }
 
-pub async fn start(options: SqliteOptions, config: EngineConfig) -> Bench {
+pub(crate) async fn start(options: SqliteOptions, config: EngineConfig) -> Bench {
     let store = sqlite::open(options).await.unwrap();
     let script = Arc::new(Scripted::default());
     let clock = Arc::new(SystemClock);
@@ -120,12 +120,12 @@ pub async fn start(options: SqliteOptions, config: EngineConfig) -> Bench {
     Bench { engine, script, store }
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
 impl Bench {
-    pub async fn trigger(&self, params: &str) -> TraceId {
+    pub(crate) async fn trigger(&self, params: &str) -> TraceId {
         let trigger = Trigger {
             definition_id: name("work"),
             params: Json::parse(params, 10_000).unwrap(),
@@ -140,18 +140,18 @@ impl Bench {
         self.engine.trigger(trigger).await.unwrap().trace_id
     }
 
-    pub async fn ended(&self, trace: TraceId) -> Trace {
+    pub(crate) async fn ended(&self, trace: TraceId) -> Trace {
         let trace = self.engine.wait_for_end(trace, Duration::from_secs(60)).await.unwrap().unwrap();
         assert!(trace.status.is_terminal(), "{trace:?}");
         trace
     }
 
-    pub async fn run(&self, params: &str) -> Trace {
+    pub(crate) async fn run(&self, params: &str) -> Trace {
         let trace = self.trigger(params).await;
         self.ended(trace).await
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.engine.shutdown(Duration::from_secs(5)).await;
         let violations = tower_store::invariants::check(&self.store).await.unwrap();
         assert!(violations.is_empty(), "{violations:?}");

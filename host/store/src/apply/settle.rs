@@ -103,12 +103,17 @@ impl Unit<'_> {
         for child in &children {
             siblings.insert(child.key.clone(), (child.id, child.actor_type.is_aggregator(), None));
         }
+        let all: Vec<_> = if children.iter().any(|child| child.on_all_siblings) {
+            siblings.values().filter(|(_, is_aggregator, _)| !is_aggregator).copied().collect()
+        } else {
+            Vec::new()
+        };
         for child in children {
             let mut open_deps = Vec::new();
             let mut ended_deps = Vec::new();
             let mut dep_failed = false;
             let named = child.depends_on.iter().filter_map(|key| siblings.get(key));
-            let all = siblings.values().filter(|(id, is_aggregator, _)| child.on_all_siblings && !is_aggregator && *id != child.id);
+            let all = if child.on_all_siblings { all.as_slice() } else { &[] };
             for (id, _, ended) in named.chain(all) {
                 match ended {
                     None => open_deps.push(*id),

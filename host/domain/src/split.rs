@@ -149,7 +149,14 @@ pub struct Staging {
     plan: Vec<PlannedChild>,
     /// Staged children that wait for an aggregator of all siblings, or are one.
     behind_group: HashSet<Key>,
+    /// Children that are no aggregators, aggregators of all those, and dependencies that were named.
+    workers: usize,
+    groups: usize,
+    named: usize,
 }
+
+/// Dependencies among the children of one task: an aggregator of all its siblings counts one for each.
+pub const DEPENDENCIES_MAX: usize = 1_000_000;
 
 /// Answers a name with the definition that a new child runs, and checks params against its schema.
 pub trait Definitions {
@@ -163,7 +170,7 @@ pub trait Definitions {
 impl Staging {
     /// Beside children of earlier steps.
     pub fn beside(existing: Vec<ExistingChild>) -> Self {
-        Self { existing: existing.into_iter().map(|child| (child.key.clone(), child)).collect(), ..Self::default() }
+        Self { workers: existing.len(), existing: existing.into_iter().map(|child| (child.key.clone(), child)).collect(), ..Self::default() }
     }
 
     /// Children staged so far.
@@ -239,7 +246,18 @@ impl Staging {
                 behind_group.insert(&child.key);
             }
         }
+        let count = |is: fn(&PlannedChild) -> bool| fresh.iter().filter(|child| is(child)).count();
+        let workers = self.workers + count(|child| !child.actor_type.is_aggregator());
+        let groups = self.groups + count(|child| child.on_all_siblings);
+        let named = self.named + fresh.iter().map(|child| child.depends_on.len()).sum::<usize>();
+        if workers.saturating_mul(groups).saturating_add(named) > DEPENDENCIES_MAX {
+            let message = format!(
+                "the children would have more than {DEPENDENCIES_MAX} dependencies among them, an aggregator of all its siblings counting one for each"
+            );
+            return Err(refuse(SplitRefusal::TooManyChildren, None, message));
+        }
         self.behind_group.extend(behind_group.into_iter().cloned());
+        (self.workers, self.groups, self.named) = (workers, groups, named);
         for child in fresh {
             self.staged.insert(child.key.clone(), self.plan.len());
             self.plan.push(child);

@@ -1,6 +1,7 @@
 //! Definitions in memory, and their schemas compiled once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use tower_domain::clock::Timestamp;
@@ -60,16 +61,20 @@ pub(crate) struct Catalog {
     store: Arc<dyn DefinitionStore>,
     current: RwLock<HashMap<Name, Arc<Loaded>>>,
     versions: RwLock<HashMap<(Name, u32), Arc<Loaded>>>,
+    /// Raised by every change: what was read before one is not kept after it.
+    changes: AtomicU64,
 }
 
 impl Catalog {
     pub(crate) fn new(store: Arc<dyn DefinitionStore>) -> Self {
-        Self { store, current: RwLock::default(), versions: RwLock::default() }
+        Self { store, current: RwLock::default(), versions: RwLock::default(), changes: AtomicU64::new(0) }
     }
 
     /// A definition has changed.
     pub(crate) fn forget(&self, id: &Name) {
-        self.current.write().expect("no code panics while it holds this lock").remove(id);
+        let mut current = self.current.write().expect("no code panics while it holds this lock");
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        current.remove(id);
     }
 
     /// The current version.
@@ -77,9 +82,13 @@ impl Catalog {
         if let Some(loaded) = self.current.read().expect("no code panics while it holds this lock").get(id) {
             return Ok(Some(loaded.clone()));
         }
+        let seen = self.changes.load(Ordering::SeqCst);
         let Some(definition) = self.store.find(id).await? else { return Ok(None) };
         let loaded = self.keep(definition)?;
-        self.current.write().expect("no code panics while it holds this lock").insert(id.clone(), loaded.clone());
+        let mut current = self.current.write().expect("no code panics while it holds this lock");
+        if self.changes.load(Ordering::SeqCst) == seen {
+            current.insert(id.clone(), loaded.clone());
+        }
         Ok(Some(loaded))
     }
 

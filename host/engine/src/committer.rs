@@ -52,7 +52,7 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
         {
             orders.push(order);
         }
-        let outcome = commit(&inner, orders).await;
+        let outcome = commit(&inner, orders, true).await;
         next_due = outcome.next_due;
         held_back = outcome.held_back;
         more = outcome.more_ready && inner.claims.room() > 0;
@@ -66,7 +66,7 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
         rest.push(order);
     }
     if !rest.is_empty() {
-        commit(&inner, rest).await;
+        commit(&inner, rest, false).await;
     }
 }
 
@@ -76,7 +76,9 @@ fn upkeep(inner: &Inner) -> Vec<Order> {
     let load = inner.claims.load();
     if load.running > 0 || load.claimed_ahead > 0 {
         let until = inner.clock.now().plus(inner.config.lease);
-        orders.insert(0, Order { command: Command::Renew { host: inner.config.host.clone(), until }, reply: None });
+        let renew = Command::Renew { host: inner.config.host.clone(), held: inner.claims.held(), until };
+        // Before the other, so that a host that was away for long does not take back what it still holds.
+        orders.insert(0, Order { command: renew, reply: None });
     }
     orders
 }
@@ -87,9 +89,9 @@ struct Outcome {
     held_back: Vec<Order>,
 }
 
-async fn commit(inner: &Arc<Inner>, orders: Vec<Order>) -> Outcome {
+async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outcome {
     let now = inner.clock.now();
-    let room = inner.claims.room();
+    let room = if may_claim { inner.claims.room() } else { 0 };
     let claim = (room > 0).then(|| Claim { host: inner.config.host.clone(), limit: room, lease_until: now.plus(inner.config.lease) });
     let commands: Vec<Command> = orders.iter().map(|order| order.command.clone()).collect();
     let batch = Batch { now, host: inner.config.host.clone(), trace_tasks_max: inner.config.trace_tasks_max, commands, claim };
@@ -112,14 +114,15 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>) -> Outcome {
         Err(error) => {
             let outage = error.is_outage();
             tracing::error!(error = %chain(&error), commands = orders.len(), "a batch was not committed");
-            inner.set_healthy(!outage);
+            // A batch of nothing fails at the claim: no work is taken while that lasts.
+            inner.set_healthy(!outage && !orders.is_empty());
             if outage || orders.len() <= 1 {
                 return Outcome { next_due: None, more_ready: false, held_back: refuse(orders, error, outage) };
             }
             // One command that the store cannot digest must not take the others with it.
             let mut held_back = Vec::new();
             for order in orders {
-                held_back.extend(Box::pin(commit(inner, vec![order])).await.held_back);
+                held_back.extend(Box::pin(commit(inner, vec![order], false)).await.held_back);
             }
             Outcome { next_due: None, more_ready: true, held_back }
         }
@@ -135,7 +138,9 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
             (Some(reply), _) => {
                 let _ = reply.send(Err(failure.clone()));
             }
-            (None, command @ (Command::Settle(_) | Command::Expire(_))) if outage => held_back.push(Order { command, reply: None }),
+            (None, command @ (Command::Settle(_) | Command::Observe(_) | Command::Expire(Expire::Host { .. }))) if outage => {
+                held_back.push(Order { command, reply: None })
+            }
             // An outcome that the store cannot digest: the attempt ends all the same, and says so.
             (None, Command::Settle(settle)) if matches!(settle.end, SettledEnd::Finished { .. }) => {
                 let failure = StepFailure::fatal("HOST_BUG", "the outcome could not be stored; the host's log says more");

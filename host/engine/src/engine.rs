@@ -219,6 +219,7 @@ impl Engine {
             Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
             Answer::NotEnded => Err(OrderError::NotEnded(trace)),
             Answer::NothingToRetry => Err(OrderError::NothingToRetry(trace)),
+            Answer::KeyTaken { trace_id } => Err(OrderError::KeyTaken { trace_id }),
             _ => Err(OrderError::NotFound),
         }
     }
@@ -333,6 +334,9 @@ impl Engine {
                 end: SettledEnd::Released,
             })));
         }
+        // Behind whatever is at the disk now: what that claims comes back before this is answered.
+        let renew = Command::Renew { host: self.inner.config.host.clone(), held: self.inner.claims.held(), until: now.plus(self.inner.config.lease) };
+        let _ = self.inner.commits.ask(renew).await;
         if tokio::time::timeout(grace, self.inner.claims.idle()).await.is_err() {
             self.inner.claims.stop_all(Stop::Released);
             self.inner.claims.idle().await;

@@ -34,15 +34,15 @@ impl Observer {
         Self { task_id, fence, reported: Mutex::new(Reported { room: log_bytes, ..Reported::default() }), listed: AtomicBool::new(false) }
     }
 
-    /// What was reported since the last time, as a command; none: nothing.
-    pub(crate) fn collect(&self) -> Option<Observe> {
-        self.listed.store(false, Ordering::Release);
+    /// Hands on what was reported since the last time, if there is anything. `tell` is called before anybody else can collect, so
+    /// that nothing overtakes it.
+    pub(crate) fn collect(&self, tell: impl FnOnce(Observe)) {
         let mut reported = self.reported.lock().expect("no code panics while it holds this lock");
+        self.listed.store(false, Ordering::Release);
         let (progress, logs, partials) = (reported.progress.take(), std::mem::take(&mut reported.logs), std::mem::take(&mut reported.partials));
-        if progress.is_none() && logs.is_empty() && partials.is_empty() {
-            return None;
+        if progress.is_some() || !logs.is_empty() || !partials.is_empty() {
+            tell(Observe { task_id: self.task_id, fence: self.fence, progress, logs, partials });
         }
-        Some(Observe { task_id: self.task_id, fence: self.fence, progress, logs, partials })
     }
 
     /// Adds to what was reported. Answers whether the observer is to be listed: somebody has something to write.

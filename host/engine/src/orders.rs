@@ -143,6 +143,12 @@ pub enum OrderError {
     /// Only ended traces can be retried.
     #[error("trace {0} has not ended: cancel it first, or wait")]
     NotEnded(TraceId),
+    /// The key was used for something else.
+    #[error("the idempotency key was used before for another request, which began trace {trace_id}")]
+    KeyTaken {
+        /// That trace.
+        trace_id: TraceId,
+    },
     /// There is nothing to run again.
     #[error("every task of trace {0} succeeded: there is nothing to retry")]
     NothingToRetry(TraceId),

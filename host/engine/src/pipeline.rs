@@ -24,14 +24,24 @@ use crate::step_host::EngineStepHost;
 impl Inner {
     /// Begins what was claimed, as far as there are slots.
     pub(crate) fn begin(self: &Arc<Self>, claimed: Vec<Claimed>) {
-        for held in self.claims.take(claimed) {
+        let begin = match self.claims.take(claimed) {
+            Ok(begin) => begin,
+            Err(claimed) => {
+                let now = self.clock.now();
+                return claimed.iter().for_each(|claimed| self.settle(claimed, now, SettledEnd::Released));
+            }
+        };
+        for held in begin {
             let inner = self.clone();
             self.tracker.spawn(async move {
                 let mut held = held;
                 loop {
-                    let id = held.claimed.task_id;
-                    inner.run_claim(held).await;
-                    match inner.claims.next(id) {
+                    let (id, orders) = (held.claimed.task_id, held.orders.clone());
+                    // A claim that is lost to a bug lapses with its lease; its slot must not be lost with it.
+                    if AssertUnwindSafe(inner.run_claim(held)).catch_unwind().await.is_err() {
+                        tracing::error!(task.id = %id, "a claim was not settled");
+                    }
+                    match inner.claims.next(id, &orders) {
                         Some(next) => held = next,
                         None => return inner.commits.wake(),
                     }
@@ -119,9 +129,7 @@ impl Inner {
         };
         let end = self.settled(end, &host, &loaded, &claimed).await;
         // In this order: what the step reported belongs before its end.
-        if let Some(observe) = observer.collect() {
-            self.commits.tell(Command::Observe(observe));
-        }
+        observer.collect(|observe| self.commits.tell(Command::Observe(observe)));
         self.settle(&claimed, started_at, end);
     }
 
@@ -163,6 +171,7 @@ impl Inner {
                 Err(failure) => StepEnd::Failed(failure),
             },
             StepEnd::Paused { .. } => StepEnd::Failed(StepFailure::fatal("NOT_PAUSED", "the step returned `paused`, and nobody had asked it to pause")),
+            StepEnd::Cancelled if !host.orders.is_cancelled() && host.orders.stop().is_some() => StepEnd::Released,
             StepEnd::Cancelled if !host.orders.is_cancelled() => {
                 StepEnd::Failed(StepFailure::fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it"))
             }
@@ -202,8 +211,8 @@ impl Inner {
                 _ = pace.tick() => {}
             }
             let observers = std::mem::take(&mut *self.observers.lock().expect("no code panics while it holds this lock"));
-            for observe in observers.iter().filter_map(|observer| observer.collect()) {
-                self.commits.tell(Command::Observe(observe));
+            for observer in observers {
+                observer.collect(|observe| self.commits.tell(Command::Observe(observe)));
             }
         }
     }

@@ -10,7 +10,6 @@ use tower_domain::step::{Signal, Stop};
 use tower_store::work::Claimed;
 
 /// What a claim has been told; each level includes the ones before.
-const GO_ON: u8 = 0;
 const CANCEL: u8 = 1;
 const STOP_CANCELLED: u8 = 2;
 const STOP_RELEASED: u8 = 3;
@@ -48,10 +47,8 @@ impl Orders {
     }
 
     pub(crate) fn signal(&self) -> Signal {
-        match self.level.load(Ordering::Acquire) {
-            GO_ON => Signal::GoOn,
-            _ => Signal::Cancel(self.reason.get().cloned().unwrap_or_else(|| "the host is shutting down".into())),
-        }
+        // A shutdown is no order to the task: it is stopped where it is, and runs again.
+        self.reason.get().map_or(Signal::GoOn, |reason| Signal::Cancel(reason.clone()))
     }
 
     pub(crate) fn stop(&self) -> Option<Stop> {
@@ -119,9 +116,12 @@ impl Claims {
         (self.slots + self.ahead_max).saturating_sub(held)
     }
 
-    /// Takes new claims in; answers those that can begin now.
-    pub(crate) fn take(&self, claimed: Vec<Claimed>) -> Vec<Held> {
+    /// Takes new claims in; answers those that can begin now. Of a host that takes nothing any more they come back.
+    pub(crate) fn take(&self, claimed: Vec<Claimed>) -> Result<Vec<Held>, Vec<Claimed>> {
         let mut inner = self.lock();
+        if !inner.taking {
+            return Err(claimed);
+        }
         for claimed in claimed {
             let orders = Arc::new(Orders::default());
             inner.orders.insert(claimed.task_id, orders.clone());
@@ -134,13 +134,21 @@ impl Claims {
             inner.running += 1;
             begin.push(held);
         }
-        begin
+        Ok(begin)
+    }
+
+    /// Tasks of the claims that it holds.
+    pub(crate) fn held(&self) -> Vec<TaskId> {
+        self.lock().orders.keys().copied().collect()
     }
 
     /// A step has ended: its slot goes to the next claim, if one waits.
-    pub(crate) fn next(&self, ended: TaskId) -> Option<Held> {
+    pub(crate) fn next(&self, ended: TaskId, orders: &Arc<Orders>) -> Option<Held> {
         let mut inner = self.lock();
-        inner.orders.remove(&ended);
+        // The task may have been claimed anew meanwhile; that claim's ear stays.
+        if inner.orders.get(&ended).is_some_and(|held| Arc::ptr_eq(held, orders)) {
+            inner.orders.remove(&ended);
+        }
         match inner.ahead.pop_front() {
             Some(held) => Some(held),
             None => {

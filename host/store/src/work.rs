@@ -72,6 +72,8 @@ pub enum Command {
     Renew {
         /// Whose.
         host: String,
+        /// On which tasks; a claim that its host no longer knows of lapses.
+        held: Vec<TaskId>,
         /// Until when.
         until: Timestamp,
     },

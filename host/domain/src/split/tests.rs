@@ -99,6 +99,20 @@ fn nobody_waits_for_an_aggregator_that_waits_for_everybody() {
 }
 
 #[test]
+fn dependencies_are_bounded_as_a_whole() {
+    let wide = Splitter { max_children: 10_000, trace_room: 100_000, ..splitter() };
+    let many = |groups: usize| {
+        let workers = (0..2_000).map(|n| child(&format!("w{n}"), "work", &[]));
+        workers.chain((0..groups).map(|n| child(&format!("g{n}"), "group", &[]))).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&wide, &many(501)), SplitRefusal::TooManyChildren);
+    let mut staging = Staging::default();
+    let ids = ids();
+    staging.split(&wide, &many(500), &Known, &ids).unwrap();
+    assert_eq!(staging.split(&wide, &[child("one-more", "work", &[])], &Known, &ids).unwrap_err().reason, SplitRefusal::TooManyChildren);
+}
+
+#[test]
 fn the_same_child_twice_is_one_child() {
     let mut staging = Staging::default();
     let ids = ids();

@@ -36,8 +36,8 @@ pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Res
             Command::Cancel(order) => unit.cancel(order).await?,
             Command::Observe(observe) => unit.observe(observe),
             Command::PostEvent(event) => unit.post_event(event),
-            Command::Renew { host, until } => {
-                unit.tx.renew(&host, until).await?;
+            Command::Renew { host, held, until } => {
+                unit.tx.renew(&host, &held, until).await?;
                 Answer::Done
             }
             Command::Expire(expire) => unit.expire(expire).await?,

@@ -28,14 +28,15 @@ impl Unit<'_> {
             return Ok(Err(Answer::NotEnded));
         }
         let mut plan: RerunPlan = Vec::new();
+        let spoilt: HashSet<TaskId> = self.tx.spoilt_tasks(rerun.of).await?.into_iter().collect();
         let mut level = self.tx.old_tasks(rerun.of, None).await?;
         // Which new task stands for a reopened old parent, and where it is in the plan.
         let mut reopened: HashMap<TaskId, (TaskId, usize)> = HashMap::new();
-        if level.iter().all(is_complete) {
+        if spoilt.is_empty() {
             return Ok(Err(Answer::NothingToRetry));
         }
         while !level.is_empty() {
-            let taken = taken_over(&level);
+            let taken = taken_over(&level, &spoilt);
             let ids: HashMap<TaskId, TaskId> =
                 level.iter().map(|old| (old.task.row.id, if old.task.row.parent_id.is_none() { new.root_task_id } else { (rerun.ids.0)() })).collect();
             let mut next_parents = Vec::new();
@@ -116,7 +117,8 @@ impl Unit<'_> {
             let next = TaskState { stage: Stage::Ended(End::Success { cached: true }), ..state };
             return (task, Transition { next, event: Some(EventType::Completed), error: None }, from);
         }
-        if was.children.split > 0 {
+        // What depends on something that runs again begins anew: what it split off was planned from the old results.
+        if was.children.split > 0 && task.open_deps.is_empty() {
             task.writes.carried = carried;
             task.row.started_at = Some(now);
             let next = TaskState { stage: Stage::WaitingChildren, children: ChildCounts { split: was.children.split, ended: 0, succeeded: 0 }, ..state };
@@ -129,15 +131,9 @@ impl Unit<'_> {
     }
 }
 
-/// Succeeded, with every child.
-fn is_complete(old: &OldTask) -> bool {
-    let state = &old.task.row.state;
-    state.status() == Status::Success && state.children.succeeded == state.children.split
-}
-
-/// Of tasks of one level: those that succeeded whole and depend on nothing that runs again.
-fn taken_over(level: &[OldTask]) -> HashSet<TaskId> {
-    let mut taken: HashSet<TaskId> = level.iter().filter(|old| is_complete(old)).map(|old| old.task.row.id).collect();
+/// Of tasks of one level: those that succeeded with everything below them and depend on nothing that runs again.
+fn taken_over(level: &[OldTask], spoilt: &HashSet<TaskId>) -> HashSet<TaskId> {
+    let mut taken: HashSet<TaskId> = level.iter().map(|old| old.task.row.id).filter(|id| !spoilt.contains(id)).collect();
     loop {
         let spoilt: Vec<TaskId> = level
             .iter()

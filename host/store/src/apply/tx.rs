@@ -172,6 +172,9 @@ pub(crate) trait Tx: Send {
     /// Children of these tasks of an ended trace, in order, with all that is needed to run them again; the root for `None`.
     async fn old_tasks(&mut self, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError>;
 
+    /// Tasks of an ended trace that did not succeed, and everything above them.
+    async fn spoilt_tasks(&mut self, trace: TraceId) -> Result<Vec<TaskId>, StoreError>;
+
     async fn insert_traces(&mut self, rows: &[NewTraceRow]) -> Result<(), StoreError>;
     async fn update_traces(&mut self, rows: &[TraceRow]) -> Result<(), StoreError>;
     /// Inserts tasks and their dependencies.
@@ -190,8 +193,8 @@ pub(crate) trait Tx: Send {
     /// Claimed tasks of a host, or whose lease ended before an instant; up to `limit`.
     async fn claimed_by(&mut self, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
-    /// Moves the leases of a host.
-    async fn renew(&mut self, host: &str, until: Timestamp) -> Result<(), StoreError>;
+    /// Moves the leases that a host holds on these tasks.
+    async fn renew(&mut self, host: &str, ids: &[TaskId], until: Timestamp) -> Result<(), StoreError>;
     /// What the steps of these (claimed) tasks need.
     async fn step_inputs(&mut self, rows: &[TaskRow]) -> Result<Vec<StepInput>, StoreError>;
 

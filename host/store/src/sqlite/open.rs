@@ -61,7 +61,7 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
     };
     let mut conn = connect.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")).connect().await?;
     migrate(&mut conn, &options.place).await?;
-    let virtual_time = super::tx_queue::smallest_rank(&mut conn).await?;
+    let virtual_time = super::tx_queue::virtual_time(&mut conn).await?;
     let readers = lock.is_some().then(|| {
         SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))

@@ -105,6 +105,10 @@ impl Tx for SqliteTx<'_> {
         tx_read::old_tasks(self, trace, parents).await
     }
 
+    async fn spoilt_tasks(&mut self, trace: TraceId) -> Result<Vec<TaskId>, StoreError> {
+        tx_read::spoilt_tasks(self, trace).await
+    }
+
     async fn insert_traces(&mut self, rows: &[NewTraceRow]) -> Result<(), StoreError> {
         tx_write::insert_traces(self, rows).await
     }
@@ -150,8 +154,8 @@ impl Tx for SqliteTx<'_> {
         tx_queue::overdue(self, now, limit).await
     }
 
-    async fn renew(&mut self, host: &str, until: Timestamp) -> Result<(), StoreError> {
-        tx_queue::renew(self, host, until);
+    async fn renew(&mut self, host: &str, ids: &[TaskId], until: Timestamp) -> Result<(), StoreError> {
+        tx_queue::renew(self, host, ids, until);
         Ok(())
     }
 

@@ -35,10 +35,11 @@ statements! {
     NEXT_DUE = "SELECT due FROM queue WHERE place = 1 ORDER BY due LIMIT 1";
     CLAIMED_BY = "SELECT task_id FROM queue WHERE place = 2 AND owner = ? LIMIT ?";
     OVERDUE = "SELECT task_id FROM queue INDEXED BY queue_claimed WHERE place = 2 AND lease_until < ? LIMIT ?";
-    RENEW = "UPDATE queue SET lease_until = ? WHERE place = 2 AND owner = ?";
-    // One look at the head of each priority.
-    SMALLEST_RANK = "SELECT min((SELECT q.rank FROM queue AS q WHERE q.place = 0 AND q.priority = p.value ORDER BY q.rank LIMIT 1)) \
-         FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p";
+    RENEW = "UPDATE queue SET lease_until = ? WHERE place = 2 AND owner = ? AND task_id IN (SELECT unhex(i.value) FROM json_each(?) AS i)";
+    // What was claimed last tells how far it had come; else one look at the head of each priority.
+    VIRTUAL_TIME = "SELECT coalesce((SELECT max(c.rank) FROM queue AS c INDEXED BY queue_claimed WHERE c.place = 2), \
+         (SELECT min((SELECT q.rank FROM queue AS q WHERE q.place = 0 AND q.priority = p.value ORDER BY q.rank LIMIT 1)) \
+         FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p))";
     INPUTS = "SELECT t.id, t.job_id, t.definition_version, t.timeout_sec, t.round_index, t.layer, t.depth, t.input_params, \
          t.carried, t.carried_ref, t.depends_on IS NOT NULL FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)";
     UPSTREAM = concat!(
@@ -126,14 +127,17 @@ fn ids(rows: Vec<SqliteRow>) -> Result<Vec<TaskId>, StoreError> {
 }
 
 /// Moves the leases of a host.
-pub(super) fn renew(tx: &mut SqliteTx<'_>, host: &str, until: Timestamp) {
-    tx.params.at(until).text(host);
+pub(super) fn renew(tx: &mut SqliteTx<'_>, host: &str, ids: &[TaskId], until: Timestamp) {
+    if ids.is_empty() {
+        return;
+    }
+    tx.params.at(until).text(host).ids(ids);
     tx.stage(RENEW);
 }
 
-/// The smallest rank of those that can be claimed; 0 when there are none. Where virtual time begins.
-pub(super) async fn smallest_rank(conn: &mut SqliteConnection) -> Result<u64, StoreError> {
-    let row = sqlx::query(SMALLEST_RANK).fetch_one(conn).await?;
+/// Where virtual time goes on: no trace of an earlier life may stand far behind the new ones, nor before them all.
+pub(super) async fn virtual_time(conn: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let row = sqlx::query(VIRTUAL_TIME).fetch_one(conn).await?;
     let rank: Option<i64> = row.try_get(0)?;
     Ok(rank.and_then(|rank| u64::try_from(rank).ok()).unwrap_or(0))
 }

@@ -51,6 +51,8 @@ statements! {
              SELECT c.id FROM below CROSS JOIN tasks AS c ON c.parent_id = below.id WHERE c.state < 8) \
          SELECT ", task_row_columns!(), ", t.depth FROM below CROSS JOIN tasks AS t ON t.id = below.id WHERE t.state < 8"
     );
+    SPOILT = "WITH RECURSIVE spoilt (id) AS (SELECT t.id FROM tasks AS t WHERE t.trace_id = ? AND t.state IN (10, 11, 12, 13) \
+         UNION SELECT p.parent_id FROM spoilt AS s CROSS JOIN tasks AS p ON p.id = s.id WHERE p.parent_id IS NOT NULL) SELECT s.id FROM spoilt AS s";
     OLD_ROOT = concat!("SELECT ", task_row_columns!(), ", ", old_task_columns!(), " FROM tasks AS t WHERE t.trace_id = ? AND t.parent_id IS NULL");
     OLD_CHILDREN = concat!(
         "SELECT ", task_row_columns!(), ", ", old_task_columns!(),
@@ -135,6 +137,13 @@ pub(super) async fn open_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, subtree: O
 }
 
 /// Tasks of an ended trace, in the order in which they were made.
+/// Tasks of an ended trace that did not succeed, and everything above them.
+pub(super) async fn spoilt_tasks(tx: &mut SqliteTx<'_>, trace: TraceId) -> Result<Vec<TaskId>, StoreError> {
+    tx.params.id(trace);
+    let rows = tx.fetch(SPOILT).await?;
+    rows.iter().map(|row| Columns::of(row, "tasks").id()).collect()
+}
+
 pub(super) async fn old_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
     let rows = match parents {
         None => {

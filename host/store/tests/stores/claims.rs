@@ -131,7 +131,7 @@ pub(crate) async fn an_overdue_claim_is_taken_back_and_a_renewed_one_is_not(worl
     assert_eq!(world.claim_one().await.task_id, other);
     world.clock.advance(LEASE / 2);
     let until = world.now().plus(LEASE);
-    world.commit(vec![Command::Renew { host: HOST.to_owned(), until }]).await;
+    world.commit(vec![Command::Renew { host: HOST.to_owned(), held: vec![one, other], until }]).await;
     assert_eq!(world.task(other).await.lease_expires_at, Some(until));
     world.clock.advance(LEASE / 2 + Duration::from_secs(1));
     assert_eq!(world.answer(Command::Expire(Expire::Overdue)).await, Answer::Done);

@@ -103,6 +103,8 @@ conformance! {
         a_retry_takes_over_what_succeeded_and_runs_the_rest,
         a_retry_of_what_went_well_or_has_not_ended_is_refused,
         a_dependent_of_something_that_runs_again_runs_again,
+        a_failure_deep_down_is_retried_and_what_waits_for_it_plans_anew,
+        a_split_dependent_of_something_that_runs_again_begins_anew,
     }
     definitions::{
         each_change_is_a_version,

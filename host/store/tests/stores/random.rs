@@ -114,7 +114,11 @@ impl Game {
             }
             6 => Command::Expire(Expire::Overdue),
             7 if self.dice.below(4) == 0 => Command::Expire(Expire::Host { host: HOST.to_owned(), suspects: task.map(|(_, task)| task).into_iter().collect() }),
-            7 => Command::Renew { host: HOST.to_owned(), until: self.world.now().plus(Duration::from_secs(30)) },
+            7 => Command::Renew {
+                host: HOST.to_owned(),
+                held: self.claims.iter().map(|claim| claim.task_id).collect(),
+                until: self.world.now().plus(Duration::from_secs(30)),
+            },
             8 => {
                 let claim = claim?;
                 Command::Observe(Observe {

@@ -87,3 +87,46 @@ pub(crate) async fn a_dependent_of_something_that_runs_again_runs_again(world: W
     let trace = world.trace(new).await;
     assert_eq!((trace.status, trace.counts.success), (Status::Success, 4));
 }
+
+pub(crate) async fn a_failure_deep_down_is_retried_and_what_waits_for_it_plans_anew(world: World) {
+    let (old, _) = world.submit().await;
+    let root = world.claim_one().await;
+    world.split(&root, vec![world.child(&root, "middle"), world.child(&root, "apart")]).await;
+    let claimed = world.claim(10).await;
+    let middle = of(&claimed, "middle").clone();
+    world.finish(of(&claimed, "apart"), "1").await;
+    world.split(&middle, vec![world.child(&middle, "lower")]).await;
+    let lower = world.claim_one().await;
+    world.split(&lower, vec![world.child(&lower, "fine"), world.child(&lower, "broken")]).await;
+    let claimed = world.claim(10).await;
+    world.finish(of(&claimed, "fine"), "1").await;
+    world.fail_for_good(of(&claimed, "broken")).await;
+    world.run_dry().await;
+    assert_eq!(world.trace(old).await.status, Status::Success, "a partial success all the way up");
+    let (new, _) = world.submit_as(world.retry_of(old)).await;
+    let found = tasks(&world, new).await;
+    let phases = ["root", "middle", "lower", "fine", "broken", "apart"].map(|text| named(&found, text).phase);
+    assert_eq!(phases, [Phase::WaitingChildren, Phase::WaitingChildren, Phase::WaitingChildren, Phase::Cached, Phase::Queued, Phase::Cached]);
+    world.run_dry().await;
+    let trace = world.trace(new).await;
+    assert_eq!((trace.status, trace.counts.success, trace.counts.total()), (Status::Success, 6, 6));
+}
+
+pub(crate) async fn a_split_dependent_of_something_that_runs_again_begins_anew(world: World) {
+    use tower_domain::split::PlannedChild;
+    use tower_domain::task::RunOn;
+    let (old, _) = world.submit().await;
+    let root = world.claim_one().await;
+    let planner = PlannedChild { run_on: RunOn::Finished, ..world.child_after(&root, "planner", &["bad"]) };
+    world.split(&root, vec![world.child(&root, "bad"), planner]).await;
+    world.fail_for_good(&world.claim_one().await).await;
+    let planner = world.claim_one().await;
+    world.split(&planner, vec![world.child(&planner, "planned")]).await;
+    world.run_dry().await;
+    assert_eq!(world.trace(old).await.status, Status::Success);
+    let (new, _) = world.submit_as(world.retry_of(old)).await;
+    let found = tasks(&world, new).await;
+    assert_eq!((found.len(), named(&found, "planner").phase, named(&found, "planner").split_count), (3, Phase::WaitingDeps, 0));
+    world.run_dry().await;
+    assert_eq!((world.trace(new).await.status, world.trace(new).await.counts.success), (Status::Success, 3));
+}

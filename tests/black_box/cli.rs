@@ -116,3 +116,25 @@ fn a_component_runs_with_no_server() {
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stderr).contains("financial-analysis"), "it says what there is");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_on_a_terminal_draws_its_tree_and_ends() {
+    // `script` lends a terminal. Several times: what went wrong here once was a race.
+    for _ in 0..5 {
+        let line = format!("{} run example:probe -p do=split -p n=20", env!("CARGO_BIN_EXE_tower"));
+        let output =
+            std::process::Command::new("timeout").args(["60", "script", "-qec", &line, "/dev/null"]).stdin(std::process::Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{:?}: {said}", output.status);
+        assert!(said.contains('\u{1b}') && said.contains("SUCCESS"), "{said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_are_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = tower().args(["run", "example:probe", "-p", "do=echo"]).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tokio::sync::mpsc;
 use tower_domain::clock::{Clock, SystemClock};
 use tower_domain::id::{TaskId, TraceId};
 use tower_engine::Engine;
@@ -111,7 +112,7 @@ impl Canvas {
 
 /// Shows a trace until its end, then its tree for good, and answers the trace as it ended.
 pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_when_not_live: bool) -> Result<TraceBody, Failure> {
-    let mut events = source.follow(id);
+    let mut events = read_apart(source.follow(id));
     let term = *canvas.term();
     let mut drawing = Drawing { canvas, lines: 0 };
     let mut names = Names::default();
@@ -122,7 +123,7 @@ pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_wh
     let mut changed = true;
     loop {
         tokio::select! {
-            event = events.next() => match event {
+            event = events.recv() => match event {
                 None => break,
                 Some(event) => {
                     let event = event?;
@@ -147,6 +148,23 @@ pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_wh
     }
     canvas.line(&tree::summary(&term, &trace, SystemClock.now()));
     Ok(trace)
+}
+
+/// Events in flight between the reader and the drawing.
+const EVENTS_AHEAD: usize = 256;
+
+/// Reads a stream in a task of its own. In memory all readers share one connection: a reader that has its turn and is not polled,
+/// because a tree is being drawn, would keep the drawing from it for ever.
+fn read_apart(mut events: BoxStream<'static, Result<EventBody, Failure>>) -> mpsc::Receiver<Result<EventBody, Failure>> {
+    let (send, receive) = mpsc::channel(EVENTS_AHEAD);
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if send.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    receive
 }
 
 /// The tree as it is now.

@@ -48,7 +48,7 @@ impl Output {
     /// Text as it is. Whoever closed the pipe has seen enough.
     pub(crate) fn text(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        wrote(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
 
     /// A line.
@@ -59,7 +59,7 @@ impl Output {
     fn bytes(&self, bytes: &[u8]) {
         let mut out = std::io::stdout().lock();
         let end: &[u8] = if self.term.live { b"\n" } else { b"" };
-        let _ = out.write_all(bytes).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
+        wrote(out.write_all(bytes).and_then(|()| out.write_all(end)).and_then(|()| out.flush()));
     }
 
     /// One thing: its answer, its id, or what people read.
@@ -134,4 +134,13 @@ impl PageArgs {
 pub(crate) fn ago(at: tower_domain::clock::Timestamp) -> String {
     use tower_domain::clock::{Clock, SystemClock};
     format!("{} ago", super::term::seconds(SystemClock.now().since(at)))
+}
+/// Results that cannot be written are no success. Whoever closed the pipe has seen enough.
+fn wrote(result: std::io::Result<()>) {
+    if let Err(error) = result
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        eprintln!("error[NOT_WRITTEN]: standard output cannot be written: {error}");
+        std::process::exit(1);
+    }
 }

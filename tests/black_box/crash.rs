@@ -28,7 +28,7 @@ async fn check(host: &mut Host, trace: &str, children: usize) {
     }
     assert_eq!(outcomes.len(), children + 1);
     assert!(outcomes.values().all(|count| *count == 1), "every task has exactly one accepted outcome");
-    host.terminate();
+    host.terminate().await;
     let store = tower_store::sqlite::open(tower_store::sqlite::SqliteOptions::file(host.data.join("tower.db"))).await.unwrap();
     let violations = tower_store::invariants::check(&store).await.unwrap();
     assert!(violations.is_empty(), "{violations:?}");
@@ -42,8 +42,8 @@ async fn a_killed_host_goes_on_where_it_was() {
     for share in [300, 900, 1500] {
         let done = |body: &Value| (body["counts"]["success"].as_u64()? >= share).then_some(());
         host.until("part of the tasks to be done", &format!("/api/v1/traces/{trace}"), done).await;
-        host.kill_9();
-        host.restart();
+        host.kill_9().await;
+        host.restart().await;
     }
     check(&mut host, &trace, 2000).await;
 }
@@ -55,8 +55,8 @@ async fn a_host_that_is_asked_to_end_gives_its_claims_back_unharmed() {
     let trace = host.trigger("probe", json!({ "do": "split", "n": 40, "params": { "do": "nap_in_host", "ms": 700, "obey": false } })).await;
     host.until("guests to run", &format!("/api/v1/traces/{trace}/tasks?status=RUNNING&layer=1"), |page| (!page["items"].as_array()?.is_empty()).then_some(()))
         .await;
-    assert!(host.terminate().success());
-    host.restart();
+    assert!(host.terminate().await.success());
+    host.restart().await;
     let tasks = host.ended(&trace).await;
     assert_eq!(tasks["status"], "SUCCESS", "{tasks}");
     for task in host.all(&format!("/api/v1/traces/{trace}/tasks?layer=1")).await {

@@ -1,13 +1,14 @@
 //! A spawned tower, and what tests ask of it.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
 
 /// The longest that any condition is waited for.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -40,36 +41,26 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (process, url) = spawn(&data, &args);
+        let (process, url) = spawn(&data, &args).await;
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { process, url, data, client: Client::new(), args, _folder: Some(folder) }
     }
 
     /// Ends without warning, as by a power cut for the process.
-    pub(crate) fn kill_9(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    pub(crate) async fn kill_9(&mut self) {
+        self.process.kill().await.unwrap();
     }
 
     /// Asks it to end, and waits until it has.
-    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
-        let done = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+    pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
+        let done = Command::new("kill").args(["-TERM", &self.process.id().unwrap().to_string()]).status().unwrap();
         assert!(done.success());
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            assert!(begin.elapsed() < PATIENCE, "the tower did not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        tokio::time::timeout(PATIENCE, self.process.wait()).await.expect("the tower ends").unwrap()
     }
 
     /// Starts again on the same data.
-    pub(crate) fn restart(&mut self) {
-        let (process, url) = spawn(&self.data, &self.args);
-        self.process = process;
-        self.url = url;
+    pub(crate) async fn restart(&mut self) {
+        (self.process, self.url) = spawn(&self.data, &self.args).await;
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -198,25 +189,12 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn spawn(data: &Path, args: &[String]) -> (Child, String) {
-    let mut process = tower()
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(data)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
+async fn spawn(data: &Path, args: &[String]) -> (Child, String) {
+    let mut command = tokio::process::Command::from(tower());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(args);
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
     let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the tower said `{line}`")).to_owned();
     (process, url)
 }

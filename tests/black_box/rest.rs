@@ -95,6 +95,7 @@ async fn definitions_are_checked_versioned_and_guarded() {
         (bad("max_retries", json!(101)), "/max_retries"),
         (bad("timeout_sec", json!(0)), "/timeout_sec"),
         (bad("priority", json!(11)), "/priority"),
+        (bad("aggregation", json!({ "policy": "PARTIAL", "min_success": 4_000_000_000_u32 })), "/aggregation/min_success"),
         (bad("status", json!("SUCCESS")), "status"),
         (bad("actor_type", json!("WIZARD")), "WIZARD"),
         (bad("code_ref", json!("wasm://nobody")), "nobody"),
@@ -153,7 +154,15 @@ async fn hostile_bodies_are_refused_and_harm_nothing() {
         assert_problem(&answer, 400, "BAD_JSON");
     }
     assert_eq!(post(vec![0xff, 0xfe, b'{']).await.0, StatusCode::BAD_REQUEST);
-    for body in ["{}", "{\"definition\":\"probe\",\"trace_id\":\"x\"}", "{\"definition\":7}", "{\"definition\":\"../../etc\"}", "[]"] {
+    for body in [
+        "{}",
+        "{\"definition\":\"probe\",\"trace_id\":\"x\"}",
+        "{\"definition\":7}",
+        "{\"definition\":\"../../etc\"}",
+        "[]",
+        "[\"probe\",{\"do\":\"echo\"},5,null,\"u\",{},\"MANUAL\"]",
+        "\"probe\"",
+    ] {
         let answer = post(body.as_bytes().to_vec()).await;
         assert_eq!(answer.0, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.1);
     }

@@ -221,6 +221,13 @@ impl DefinitionSpec {
         need(bounds::MAX_CHILDREN.contains(&self.max_children), "/max_children", format!("at most {}", bounds::MAX_CHILDREN.end()));
         need(self.default_params.as_str().len() <= bounds::JSON_BYTES_MAX, "/default_params", format!("at most {} bytes", bounds::JSON_BYTES_MAX));
         need(self.default_params.as_str().starts_with('{'), "/default_params", "a JSON object".to_owned());
+        if let AggregationPolicy::Partial { min_success } = self.aggregation {
+            need(
+                min_success <= *bounds::MAX_CHILDREN.end(),
+                "/aggregation/min_success",
+                format!("at most {}: no task has more children", bounds::MAX_CHILDREN.end()),
+            );
+        }
         need(self.retry.is_sound(), "/retry", RetryPolicy::RULE.to_owned());
         let profile = self.resource_profile;
         need(

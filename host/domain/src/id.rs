@@ -1,7 +1,6 @@
 //! Ids: ULIDs behind newtypes, so that a task's id cannot stand where a trace's belongs.
 
-use std::sync::Mutex;
-
+use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
@@ -128,7 +127,7 @@ impl<C: Clock> MonotonicIds<C> {
 impl<C: Clock> IdSource for MonotonicIds<C> {
     fn next(&self) -> Ulid {
         let now_ms = u64::try_from(self.clock.now().as_micros() / 1_000).unwrap_or(0);
-        let mut last = self.last.lock().expect("no code panics while it holds this lock");
+        let mut last = self.last.lock();
         // A clock that stands still or steps back must not lead to a smaller id.
         let next = if now_ms > last.timestamp_ms() {
             // 79 random bits: the top bit stays free, so that counting up cannot overflow.

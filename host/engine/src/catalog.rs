@@ -1,9 +1,10 @@
 //! Definitions in memory, and their schemas compiled once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
 
+use parking_lot::RwLock;
 use tower_domain::clock::Timestamp;
 use tower_domain::definition::Definition;
 use tower_domain::json::Json;
@@ -72,20 +73,20 @@ impl Catalog {
 
     /// A definition has changed.
     pub(crate) fn forget(&self, id: &Name) {
-        let mut current = self.current.write().expect("no code panics while it holds this lock");
+        let mut current = self.current.write();
         self.changes.fetch_add(1, Ordering::SeqCst);
         current.remove(id);
     }
 
     /// The current version.
     pub(crate) async fn current(&self, id: &Name) -> Result<Option<Arc<Loaded>>, StoreError> {
-        if let Some(loaded) = self.current.read().expect("no code panics while it holds this lock").get(id) {
+        if let Some(loaded) = self.current.read().get(id) {
             return Ok(Some(loaded.clone()));
         }
         let seen = self.changes.load(Ordering::SeqCst);
         let Some(definition) = self.store.find(id).await? else { return Ok(None) };
         let loaded = self.keep(definition)?;
-        let mut current = self.current.write().expect("no code panics while it holds this lock");
+        let mut current = self.current.write();
         if self.changes.load(Ordering::SeqCst) == seen {
             current.insert(id.clone(), loaded.clone());
         }
@@ -94,7 +95,7 @@ impl Catalog {
 
     /// One version.
     pub(crate) async fn version(&self, id: &Name, version: u32) -> Result<Option<Arc<Loaded>>, StoreError> {
-        if let Some(loaded) = self.versions.read().expect("no code panics while it holds this lock").get(&(id.clone(), version)) {
+        if let Some(loaded) = self.versions.read().get(&(id.clone(), version)) {
             return Ok(Some(loaded.clone()));
         }
         self.store.find_version(id, version).await?.map(|definition| self.keep(definition)).transpose()
@@ -111,7 +112,7 @@ impl Catalog {
 
     fn keep(&self, definition: Definition) -> Result<Arc<Loaded>, StoreError> {
         let key = (definition.id.clone(), definition.version);
-        let mut versions = self.versions.write().expect("no code panics while it holds this lock");
+        let mut versions = self.versions.write();
         if let Some(loaded) = versions.get(&key) {
             return Ok(loaded.clone());
         }

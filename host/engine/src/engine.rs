@@ -1,9 +1,10 @@
 //! The facade, and starting and stopping.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,9 +18,9 @@ use tower_domain::name::Name;
 use tower_domain::step::{Executor, Stop};
 use tower_domain::task::{ActorType, clean};
 use tower_domain::trace::{Trace, TriggerType};
-use tower_store::Stores;
 use tower_store::definitions::Put;
 use tower_store::work::{Answer, Command, Expire, IdMaker, Idempotency, NewTrace, OutsideEvent, Rerun, SettledEnd};
+use tower_store::{StoreError, Stores};
 
 use crate::catalog::{Catalog, Loaded};
 use crate::commit;
@@ -129,7 +130,7 @@ impl Engine {
             Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
             Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
             Answer::KeyTaken { trace_id } => Err(TriggerError::KeyTaken { trace_id }),
-            other => unreachable!("a new trace is answered with {other:?}"),
+            other => Err(StoreFailure::from(StoreError::Inconsistent { table: "traces", what: format!("a new trace was answered with {other:?}") }).into()),
         }
     }
 
@@ -301,7 +302,7 @@ impl Engine {
     pub async fn wait_for_end(&self, trace: TraceId, at_most: Duration) -> Result<Option<Trace>, OrderError> {
         // Before looking, so that no end falls between the two.
         let mut ended = {
-            let mut waiters = self.inner.waiters.lock().expect("no code panics while it holds this lock");
+            let mut waiters = self.inner.waiters.lock();
             waiters.entry(trace).or_insert_with(|| watch::channel(()).0).subscribe()
         };
         let read = &self.inner.stores.read;
@@ -315,7 +316,7 @@ impl Engine {
             found => found,
         };
         drop(ended);
-        let mut waiters = self.inner.waiters.lock().expect("no code panics while it holds this lock");
+        let mut waiters = self.inner.waiters.lock();
         if waiters.get(&trace).is_some_and(|sender| sender.receiver_count() == 0) {
             waiters.remove(&trace);
         }

@@ -1,9 +1,10 @@
 //! Live events to any number of readers. What a slow reader misses it reads from the store: nothing piles up here.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::TraceId;
@@ -31,8 +32,8 @@ impl Feed {
         Self { topics: Mutex::default() }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TraceId, broadcast::Sender<Batch>>> {
-        self.topics.lock().expect("no code panics while it holds this lock")
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TraceId, broadcast::Sender<Batch>>> {
+        self.topics.lock()
     }
 
     /// Hands on what a commit made durable.

@@ -6,8 +6,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::Path;
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use tower_domain::id::TaskId;
 
 const RECORD_BYTES: usize = 16;
@@ -35,7 +35,7 @@ impl Journal {
 
     /// Notes that a task's code begins. The note goes when the guard does.
     pub(crate) fn note(&self, task: TaskId) -> Note<'_> {
-        let slot = self.free.lock().expect("no code panics while it holds this lock").pop();
+        let slot = self.free.lock().pop();
         if let Some(slot) = slot {
             self.write(slot, task.to_bytes());
         }
@@ -65,7 +65,7 @@ impl Drop for Note<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             self.journal.write(slot, [0; RECORD_BYTES]);
-            self.journal.free.lock().expect("no code panics while it holds this lock").push(slot);
+            self.journal.free.lock().push(slot);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What running steps report, gathered until somebody writes it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use tower_domain::clock::Timestamp;
 use tower_domain::id::TaskId;
 use tower_domain::json::Json;
@@ -37,7 +37,7 @@ impl Observer {
     /// Hands on what was reported since the last time, if there is anything. `tell` is called before anybody else can collect, so
     /// that nothing overtakes it.
     pub(crate) fn collect(&self, tell: impl FnOnce(Observe)) {
-        let mut reported = self.reported.lock().expect("no code panics while it holds this lock");
+        let mut reported = self.reported.lock();
         self.listed.store(false, Ordering::Release);
         let (progress, logs, partials) = (reported.progress.take(), std::mem::take(&mut reported.logs), std::mem::take(&mut reported.partials));
         if progress.is_some() || !logs.is_empty() || !partials.is_empty() {
@@ -47,7 +47,7 @@ impl Observer {
 
     /// Adds to what was reported. Answers whether the observer is to be listed: somebody has something to write.
     pub(crate) fn add(&self, add: impl FnOnce(&mut Reported)) -> bool {
-        add(&mut self.reported.lock().expect("no code panics while it holds this lock"));
+        add(&mut self.reported.lock());
         !self.listed.swap(true, Ordering::AcqRel)
     }
 }

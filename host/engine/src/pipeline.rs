@@ -73,7 +73,7 @@ impl Inner {
     pub(crate) fn tell_readers(&self, events: Vec<TaskEvent>, ended: &[(TraceId, Status)]) {
         self.feed.publish(events, ended);
         if !ended.is_empty() {
-            let mut waiters = self.waiters.lock().expect("no code panics while it holds this lock");
+            let mut waiters = self.waiters.lock();
             for (trace, _) in ended {
                 waiters.remove(trace);
             }
@@ -210,7 +210,7 @@ impl Inner {
                 () = self.stop.cancelled() => return,
                 _ = pace.tick() => {}
             }
-            let observers = std::mem::take(&mut *self.observers.lock().expect("no code panics while it holds this lock"));
+            let observers = std::mem::take(&mut *self.observers.lock());
             for observer in observers {
                 observer.collect(|observe| self.commits.tell(Command::Observe(observe)));
             }
@@ -219,7 +219,7 @@ impl Inner {
 
     /// Has a step's reports written at the next pace.
     pub(crate) fn list_observer(&self, observer: Arc<Observer>) {
-        self.observers.lock().expect("no code panics while it holds this lock").push(observer);
+        self.observers.lock().push(observer);
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Components that compute keep a thread for a tick at a time. On threads of their own they delay each other and not the host.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use wasmtime::Engine;
 
@@ -42,7 +43,7 @@ impl GuestRuntime {
 
     /// Ends the threads, and whatever still runs on them. Does nothing the second time.
     pub(crate) async fn shutdown(&self) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let runtime = self.runtime.lock().take();
         if let Some(runtime) = runtime {
             // A runtime must not be waited for on a thread that drives others.
             let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(SHUTDOWN_MAX)).await;
@@ -56,7 +57,7 @@ impl GuestRuntime {
 
 impl Drop for GuestRuntime {
     fn drop(&mut self) {
-        let runtime = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let runtime = self.runtime.get_mut().take();
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
@@ -97,7 +98,7 @@ impl Ticker {
     fn stop(&self) {
         self.beat.stop.store(true, Ordering::SeqCst);
         self.sleeper.unpark();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the ticker of the sandbox panicked");
         }

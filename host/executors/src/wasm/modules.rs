@@ -1,10 +1,11 @@
 //! Components by digest: loaded once however many ask at the same time, kept while they are used.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OnceCell, Semaphore};
 use tower_domain::code_ref::{Digest, ModuleRef};
 use tower_domain::module::Inspection;
@@ -21,7 +22,7 @@ use super::settings::WasmConfig;
 /// Where modules are kept.
 #[async_trait]
 pub trait ModuleSource: Send + Sync {
-    /// What a reference stands for now; none: there is no such module. A digest stands for itself, if there is such a module.
+    /// Which module a reference stands for at this moment; none: there is no such module. A digest stands for itself, if there is such a module.
     async fn resolve(&self, module: &ModuleRef) -> Result<Option<Digest>, HostTrouble>;
 
     /// The bytes of a module; none: there is no such module.
@@ -162,7 +163,7 @@ impl Modules {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf.lock()
     }
 
     fn cell(&self, digest: Digest) -> Arc<OnceCell<Loaded>> {

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::AsyncWrite;
 use tower_domain::step::{LOG_LINE_BYTES_MAX, LogLevel, LogLine, LogStream, StepHost};
 use tower_domain::task::clean;
@@ -68,7 +69,7 @@ impl Stdio {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock()
     }
 
     fn write(&self, stream: LogStream, bytes: &[u8]) {

@@ -1,9 +1,10 @@
 //! Bytes in memory: for `tower run` and for tests.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tower_domain::code_ref::Digest;
 
@@ -20,12 +21,12 @@ pub struct MemoryBlobs {
 impl BlobStore for MemoryBlobs {
     async fn put(&self, bytes: Vec<u8>) -> Result<Digest, StoreError> {
         let digest = digest_of(&bytes);
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, bytes);
+        self.bytes.lock().insert(digest, bytes);
         Ok(digest)
     }
 
     async fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.bytes.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned())
+        Ok(self.bytes.lock().get(digest).cloned())
     }
 }
 

@@ -140,7 +140,7 @@ impl Game {
                 self.world.settle(&claim, SettledEnd::Finished { output: inline("\"carried\""), children })
             }
             13 | 14 => {
-                let failure = if self.dice.below(2) == 0 { StepFailure::fatal("BAD", "for good") } else { StepFailure::retryable("SLOW", "for now") };
+                let failure = if self.dice.below(2) == 0 { StepFailure::fatal("BAD", "for good") } else { StepFailure::retryable("SLOW", "this time") };
                 let delay = Duration::from_secs(self.dice.below(3) as u64);
                 self.world.settle(&claim?, SettledEnd::Failed { failure, delay })
             }

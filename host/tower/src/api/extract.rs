@@ -106,7 +106,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (bytes, json) = json_text(request, false).await?;
-        Ok(Self { value: read_json(&json)?, bytes })
+        Ok(Self { value: read_object(&json)?, bytes })
     }
 }
 
@@ -114,7 +114,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
     type Rejection = Problem;
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (bytes, json) = json_text(request, true).await?;
-        let value = if bytes.is_empty() { T::default() } else { read_json(&json)? };
+        let value = if bytes.is_empty() { T::default() } else { read_object(&json)? };
         Ok(Self { value, bytes })
     }
 }
@@ -147,6 +147,11 @@ async fn json_text(request: Request, may_be_empty: bool) -> Result<(Bytes, Json)
 pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Reads checked JSON as a type with fields. Serde would take them from an array as well, in the order in which they are declared.
+fn read_object<T: DeserializeOwned>(json: &Json) -> Result<T, Problem> {
+    if json.as_str().starts_with('{') { read_json(json) } else { Err(Problem::field(&codes::BAD_FIELDS, "", "an object is expected")) }
 }
 
 /// Reads checked JSON as a type; what does not fit is named by its JSON pointer.

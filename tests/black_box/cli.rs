@@ -138,3 +138,70 @@ fn results_that_cannot_be_written_are_no_success() {
     let status = tower().args(["run", "example:probe", "-p", "do=echo"]).stdout(full).status().unwrap();
     assert_eq!(status.code(), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_is_kept_apart_is_printed_all_the_same() {
+    let host = Host::start(&[]).await;
+    host.install("probe").await;
+    let here = ok(None, &["run", "example:probe", "-p", "do=big_output", "-p", "bytes=100000"]);
+    let there = ok(Some(&host), &["trigger", "probe", "-p", "do=big_output", "-p", "bytes=100000", "--wait"]);
+    assert!(here.len() > 99_000 && here == there, "{} and {} bytes", here.len(), there.len());
+    let body: Value = serde_json::from_str(&ok(None, &["run", "example:probe", "-p", "do=big_output", "-p", "bytes=100000", "--json"])).unwrap();
+    assert_eq!((body["output"].as_str().map(str::len), &body["output_ref"]), (Some(99_998), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_is_told_which_trace_it_is_and_that_it_goes_on() {
+    let host = Host::start(&["--cancel-grace", "100ms"]).await;
+    host.install("probe").await;
+    let waited = run(Some(&host), &["trigger", "probe", "-p", "do=nap_in_host", "-p", "ms=60000", "--wait=300ms"]);
+    assert_eq!(waited.status.code(), Some(7));
+    let said = String::from_utf8_lossy(&waited.stderr);
+    let id = said.lines().next().unwrap().strip_prefix("trace ").unwrap();
+    assert!(said.contains(&format!("tower watch {id}")) && said.contains(&format!("tower cancel {id}")), "{said}");
+    ok(Some(&host), &["cancel", id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_with_a_mistake_changes_nothing_and_names_it() {
+    let host = Host::start(&[]).await;
+    host.install("probe").await;
+    let before = ok(Some(&host), &["defs", "ls", "-o", "id"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tower.toml");
+    let one = |id: &str, more: &str| format!("[[definition]]\nid = \"{id}\"\nactor_type = \"AGENT\"\ncode_ref = \"wasm://probe\"\n{more}\n");
+    for (second, named) in [(one("second", "priority = 44"), "/priority"), (one("second", "nonsense = 1"), "nonsense"), (one("first", ""), "twice")] {
+        std::fs::write(&file, one("first", "") + &second).unwrap();
+        let refused = run(Some(&host), &["apply", "-f", file.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(named) && said.contains("definition `"), "{said}");
+        assert_eq!(ok(Some(&host), &["defs", "ls", "-o", "id"]), before);
+    }
+    std::fs::write(&file, one("first", "") + &one("second", "capabilities = { workspace = \"nowhere\" }")).unwrap();
+    let partly = run(Some(&host), &["apply", "-f", file.to_str().unwrap(), "-o", "id"]);
+    assert_eq!(partly.status.code(), Some(5));
+    assert_eq!(String::from_utf8_lossy(&partly.stdout), "first\nsecond\n");
+    assert!(String::from_utf8_lossy(&partly.stderr).contains("--mount"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_start_says_what_to_do() {
+    let host = Host::start(&[]).await;
+    let data = host.data.to_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("data");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let address = host.url.strip_prefix("http://").unwrap();
+    for (args, code, help) in [
+        (["serve", "--listen", "127.0.0.1:0", "--data-dir", data], 5, "--data-dir"),
+        (["serve", "--listen", address, "--data-dir", other.to_str().unwrap()], 5, "--listen"),
+        (["serve", "--listen", "127.0.0.1:0", "--data-dir", file.to_str().unwrap()], 2, "--data-dir"),
+    ] {
+        let refused = run(None, &args);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains("help:") && said.contains(help) && refused.stdout.is_empty(), "{said}");
+    }
+}

@@ -42,8 +42,8 @@ const ROWS_AHEAD: usize = 512;
 
 /// Opens the database, or makes it, and brings its schema up to date.
 ///
-/// Refuses, with [`StoreError::Unusable`] and before anything is changed: a file that cannot be written, that is no database or
-/// another program's, that a newer version of the tower wrote, or that another process has open.
+/// Refuses before anything is changed: with [`StoreError::InUse`] a file that another process has open, with [`StoreError::Unusable`] one
+/// that cannot be written, that is no database or another program's, or that a newer version of the tower wrote.
 pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
     let (connect, lock) = match &options.place {
         Place::Memory => (base().in_memory(true).filename(":memory:"), None),
@@ -100,7 +100,7 @@ fn prepare(path: &Path) -> Result<File, StoreError> {
         .map_err(|error| StoreError::Unusable(format!("{} cannot be written ({error}); the database needs its folder", lock_path.display())))?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::Unusable(format!("{shown} is in use by another tower (it holds {})", lock_path.display()))),
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(format!("{shown} is in use by another tower (it holds {})", lock_path.display()))),
         Err(TryLockError::Error(error)) => return Err(StoreError::Unusable(format!("{} cannot be locked ({error})", lock_path.display()))),
     }
     let mut file = OpenOptions::new()

@@ -27,7 +27,7 @@ fn world(store: SqliteStore) -> World {
 async fn refusal(path: &Path) -> String {
     match sqlite::open(SqliteOptions::file(path)).await {
         Ok(_) => panic!("{} was opened", path.display()),
-        Err(StoreError::Unusable(message)) => {
+        Err(StoreError::Unusable(message) | StoreError::InUse(message)) => {
             assert!(message.contains(&*path.to_string_lossy()), "{message} does not name the file");
             message
         }

@@ -12,11 +12,10 @@ use tower_domain::name::Name;
 use super::Context;
 use super::client::Client;
 use super::failure::{Exit, Failure};
-use super::project::Project;
+use super::project::{Project, spec_of};
 use super::push::push;
-use crate::api::problem::{Problem, codes};
-use crate::api::read_json;
-use crate::api::types::{ModuleBody, SpecBody};
+use crate::api::problem::codes;
+use crate::api::types::ModuleBody;
 
 /// What to apply.
 #[derive(Debug, Args)]
@@ -50,8 +49,17 @@ pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<(), Failur
     let project = if args.file.starts_with("example:") { Project::named(&args.file)? } else { Project::folder(&PathBuf::from(&args.file))? };
     let client = context.client()?;
     let changes = if args.plan { plan(&client, &project).await? } else { apply(&client, &project).await? };
-    context.out.made(&changes, "", |_| changes.iter().map(|change| format!("{}\n", change.line())).collect())
+    let ids: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+    context.out.made(&changes, &ids.join("\n"), |_| changes.iter().map(|change| format!("{}\n", change.line())).collect())?;
+    match changes.iter().filter(|change| change.action == LEFT_OUT).map(|change| change.name.as_str()).collect::<Vec<_>>().as_slice() {
+        [] => Ok(()),
+        left_out => Err(Failure::own(Exit::Conflict, "LEFT_OUT", format!("left out for a workspace that the server does not mount: {}", left_out.join(", ")))
+            .help("start the server with tower serve --mount NAME=DIR, and apply again")),
+    }
 }
+
+/// What became of a definition whose workspace is not there: others may be used without it.
+const LEFT_OUT: &str = "left out";
 
 /// What would change.
 async fn plan(client: &Client, project: &Project) -> Result<Vec<Change>, Failure> {
@@ -99,15 +107,10 @@ pub(crate) async fn apply(client: &Client, project: &Project) -> Result<Vec<Chan
         let path = format!("/definitions/{id}");
         let reply = match client.json(Method::PUT, &path, &[], spec, None).await {
             Err(failure) if is_workspace(&failure) => {
-                changes.push(Change {
-                    kind: "definition",
-                    name: id.clone(),
-                    action: "left out",
-                    what: "its workspace is not mounted on the server".to_owned(),
-                });
+                changes.push(Change { kind: "definition", name: id.clone(), action: LEFT_OUT, what: "its workspace is not mounted on the server".to_owned() });
                 continue;
             }
-            answered => answered?,
+            answered => answered.map_err(|failure| failure.about(&format!("definition `{id}`")))?,
         };
         let after: Map<String, Value> = reply.read()?;
         let version = |map: &Map<String, Value>| map.get("version").and_then(Value::as_u64).unwrap_or(0);
@@ -128,8 +131,7 @@ fn is_workspace(failure: &Failure) -> bool {
 
 /// A definition with its defaults, as the server would answer it.
 fn whole(id: &Name, spec: &Json) -> Result<Map<String, Value>, Failure> {
-    let spec: SpecBody = read_json(spec).map_err(|problem| Problem::new(&codes::BAD_FIELDS, format!("definition `{id}`: {}", problem.detail())))?;
-    match serde_json::to_value(&spec) {
+    match serde_json::to_value(spec_of(id, spec)?) {
         Ok(Value::Object(fields)) => Ok(fields),
         _ => Err(Failure::usage(format!("definition `{id}` cannot be written as JSON"))),
     }

@@ -17,7 +17,7 @@ use super::live::{Canvas, Source, outcome, watch};
 use super::output::err_line;
 use super::project::Project;
 use super::run::print;
-use super::serve::{Signals, until_stopped};
+use super::serve::{Signals, not_started, until_stopped};
 use crate::api::types::{TraceBody, TraceStarted};
 use crate::app::App;
 use crate::config::{HostConfig, Mount, ServeConfig};
@@ -48,7 +48,7 @@ pub(crate) struct DemoArgs {
 pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<(), Failure> {
     let folder = DataFolder::choose(args.data_dir.clone())?;
     let mut signals = Signals::listen()?;
-    let app = App::start(config(&args, folder.path())?).await?;
+    let app = App::start(config(&args, folder.path())?).await.map_err(not_started)?;
     let client = Client::new(&app.url())?;
     err_line(&format!("tower at {}  (API: {}/docs)", app.url(), app.url()));
     let shown = tokio::select! {
@@ -88,12 +88,13 @@ async fn show(client: &Client, context: &Context) -> Result<(), Failure> {
         }
         begun.push(begin(client, &project).await?);
     }
+    let source = Source::Remote(client.clone());
     let mut traces: Vec<TraceBody> = Vec::new();
     for id in begun {
         err_line("");
-        let trace = watch(&Source::Remote(client.clone()), id, Canvas::Stderr(context.err), false).await?;
+        let trace = watch(&source, id, Canvas::Stderr(context.err), false).await?;
         err_line(&format!("  {}/api/v1/traces/{id}", client.url()));
-        print(&context.out, &trace)?;
+        print(&context.out, &trace, source.output(&trace).await?.as_ref())?;
         traces.push(trace);
     }
     traces.iter().try_for_each(outcome)

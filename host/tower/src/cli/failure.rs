@@ -69,6 +69,16 @@ impl Failure {
         Self::own(Exit::Usage, "USAGE", message)
     }
 
+    /// Says what it is about.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        match &mut self.said {
+            Some(Said::Own { message, .. }) => *message = format!("{what}: {message}"),
+            Some(Said::Problem(problem)) => problem.detail = format!("{what}: {}", problem.detail),
+            None => {}
+        }
+        self
+    }
+
     /// Says what to do next.
     pub(crate) fn help(mut self, next: impl Into<String>) -> Self {
         if let Some(Said::Own { help, .. }) = &mut self.said {

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tower_domain::clock::{Clock, SystemClock};
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::json::Json;
 use tower_engine::Engine;
 use tower_engine::feed::Follow;
 use tower_store::read::{PageRequest, TaskFilter};
@@ -61,6 +62,21 @@ impl Source {
                 Ok(List::of(found.map_err(crate::api::problem::Problem::from)?))
             }
         }
+    }
+
+    /// The output of an ended trace, fetched if it is kept apart.
+    pub(crate) async fn output(&self, trace: &TraceBody) -> Result<Option<Json>, Failure> {
+        let Some(url) = &trace.output_ref else { return Ok(trace.output.clone()) };
+        let lost = || Failure::own(super::failure::Exit::Failed, "NO_SUCH_ARTIFACT", format!("the output {url} cannot be read"));
+        let digest = url.strip_prefix(tower_engine::ARTIFACT_URL).ok_or_else(lost)?;
+        let bytes = match self {
+            Self::Remote(client) => client.get(&format!("/artifacts/{digest}"), &[]).await?.body.to_vec(),
+            Self::Local(engine) => {
+                let digest = digest.parse().map_err(|_| lost())?;
+                engine.stores().blobs.get(&digest).await.map_err(crate::api::problem::Problem::from)?.ok_or_else(lost)?
+            }
+        };
+        String::from_utf8(bytes).map(|text| Some(Json::trusted(text))).map_err(|_| lost())
     }
 
     /// Its events from the beginning to the end.

@@ -5,10 +5,14 @@ use std::process::Command;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use tower_domain::definition::DefinitionSpec;
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 
 use super::failure::{Exit, Failure};
+use crate::api::problem::{Problem, codes};
+use crate::api::read_json;
+use crate::api::types::SpecBody;
 
 /// What guests are built for.
 const TARGET: &str = "wasm32-wasip2";
@@ -125,11 +129,27 @@ fn assemble(file: ProjectFile, modules: Vec<(Name, Bytes)>) -> Result<Project, F
     for mut spec in file.definition {
         let id = spec.remove("id").and_then(|id| id.as_str().map(str::to_owned));
         let id = id.ok_or_else(|| Failure::own(Exit::Usage, "BAD_PROJECT", "a [[definition]] has no id"))?;
-        definitions.push((a_name(&id)?, json(&spec)?));
+        let (id, spec) = (a_name(&id)?, json(&spec)?);
+        if definitions.iter().any(|(other, _)| *other == id) {
+            return Err(Failure::own(Exit::Usage, "BAD_PROJECT", format!("definition `{id}` stands there twice")));
+        }
+        // All of them before any is put, so that a mistake in the last does not leave the first behind.
+        spec_of(&id, &spec)?;
+        definitions.push((id, spec));
     }
     let only = (definitions.len() == 1).then(|| definitions[0].0.clone());
     let (trigger, params) = file.example.map_or((None, serde_json::Map::new()), |head| (head.trigger, head.params));
     Ok(Project { modules, definitions, trigger: trigger.or(only), params: json(&params)? })
+}
+
+/// A definition as the server would read it, with what is wrong with it said before anything is sent.
+pub(crate) fn spec_of(id: &Name, spec: &Json) -> Result<SpecBody, Failure> {
+    let about = |problem: Problem| Failure::from(problem).about(&format!("definition `{id}`"));
+    let spec: SpecBody = read_json(spec).map_err(about)?;
+    match DefinitionSpec::from(spec.clone()).check().first() {
+        None => Ok(spec),
+        Some(error) => Err(about(Problem::field(&codes::BAD_FIELDS, error.pointer, error.message.clone()))),
+    }
 }
 
 /// Reads a file of bytes.
@@ -159,7 +179,7 @@ fn build(folder: &Path, name: &Name) -> Result<PathBuf, Failure> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(folder).args(["build", "--target", TARGET, "--profile", "release", "--message-format", "json-render-diagnostics"]);
     let output = cargo.stderr(std::process::Stdio::inherit()).output();
-    let output = output.map_err(|error| failed(format!("module `{name}`: cargo cannot be started: {error}")).help("install Rust: https://rustup.rs"))?;
+    let output = output.map_err(|error| failed(format!("module `{name}`: cargo cannot be started: {error}")).help("install Rust with rustup"))?;
     if !output.status.success() {
         let failure = failed(format!("module `{name}` does not build: see above"));
         return Err(if target_is_missing() {

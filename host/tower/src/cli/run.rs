@@ -17,12 +17,12 @@ use super::failure::{Exit, Failure};
 use super::live::{Canvas, Source, outcome, watch};
 use super::output::err_line;
 use super::params::ParamArgs;
-use super::project::Project;
+use super::project::{Project, spec_of};
 use super::serve::Signals;
 use super::{Context, Output};
+use crate::api::ModuleGate;
 use crate::api::problem::{Problem, codes};
-use crate::api::types::{SpecBody, TraceBody};
-use crate::api::{ModuleGate, read_json};
+use crate::api::types::TraceBody;
 use crate::app::Host;
 use crate::config::{HostConfig, Mount, parse_duration};
 
@@ -52,10 +52,15 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Failure>
     let definition = definition(&args, &project)?;
     let params = project.params.overlaid(&args.params.read()?);
     let host = Host::in_memory(&HostConfig { slots: 256, cancel_grace: args.cancel_grace, mounts: args.mounts }).await?;
-    let trace = run_on(&host, &project, definition, params, args.cancel_after, context).await;
+    let ended = run_on(&host, &project, definition, params, args.cancel_after, context).await;
+    // Fetched before the host goes, and with it everything that it kept.
+    let shown = match ended {
+        Ok(trace) => Source::Local(host.engine.clone()).output(&trace).await.map(|output| TraceBody { output, output_ref: None, ..trace }),
+        Err(failure) => Err(failure),
+    };
     host.stop(Duration::ZERO).await;
-    let trace = trace?;
-    print(&context.out, &trace)?;
+    let trace = shown?;
+    print(&context.out, &trace, trace.output.as_ref())?;
     outcome(&trace)
 }
 
@@ -78,7 +83,7 @@ async fn run_on(
     cancel_after: Option<Duration>,
     context: &Context,
 ) -> Result<TraceBody, Failure> {
-    install(host, project).await?;
+    install(host, project, &definition).await?;
     let trigger = Trigger {
         definition_id: definition,
         params,
@@ -100,7 +105,7 @@ async fn run_on(
 }
 
 /// Puts the project into the host's stores, past the API and with the same checks.
-async fn install(host: &Host, project: &Project) -> Result<(), Failure> {
+async fn install(host: &Host, project: &Project, asked_for: &Name) -> Result<(), Failure> {
     let stores = host.engine.stores();
     let latest = Name::new(LATEST).map_err(|error| Failure::usage(error.to_string()))?;
     for (name, wasm) in &project.modules {
@@ -109,12 +114,11 @@ async fn install(host: &Host, project: &Project) -> Result<(), Failure> {
         stores.modules.add(&module, name, std::slice::from_ref(&latest), SystemClock.now()).await.map_err(Problem::from)?;
     }
     for (id, spec) in &project.definitions {
-        let spec: SpecBody = read_json(spec).map_err(|problem| Problem::new(&codes::BAD_FIELDS, format!("definition `{id}`: {}", problem.detail())))?;
-        match host.engine.put_definition(id, spec.into(), None).await.map_err(Problem::from) {
+        match host.engine.put_definition(id, spec_of(id, spec)?.into(), None).await.map_err(Problem::from) {
             Ok(_) => {}
             // One that is not asked for may want a folder that was not given.
-            Err(problem) if problem.code() == codes::WORKSPACE_UNKNOWN.name && project.trigger.as_ref() != Some(id) => {}
-            Err(problem) => return Err(problem.into()),
+            Err(problem) if problem.code() == codes::WORKSPACE_UNKNOWN.name && asked_for != id => {}
+            Err(problem) => return Err(Failure::from(problem).about(&format!("definition `{id}`"))),
         }
     }
     Ok(())
@@ -152,12 +156,8 @@ async fn cancel_in_time(host: &Host, id: TraceId, after: Option<Duration>) -> Fa
 }
 
 /// The output alone, for people and pipes; the trace, for programs.
-pub(crate) fn print(out: &Output, trace: &TraceBody) -> Result<(), Failure> {
-    out.made(trace, &trace.trace_id.to_string(), |_| match (&trace.output, &trace.output_ref) {
-        (Some(output), _) => format!("{}\n", pretty(output)),
-        (None, Some(url)) => format!("{url}\n"),
-        (None, None) => String::new(),
-    })
+pub(crate) fn print(out: &Output, trace: &TraceBody, output: Option<&Json>) -> Result<(), Failure> {
+    out.made(trace, &trace.trace_id.to_string(), |_| output.map_or_else(String::new, |output| format!("{}\n", pretty(output))))
 }
 
 /// Indented; text alone without its quotes.

@@ -1,8 +1,10 @@
 //! `tower serve`.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use clap::Args;
+use tower_store::StoreError;
 
 use super::Context;
 use super::failure::{Exit, Failure};
@@ -21,10 +23,26 @@ pub(crate) async fn run(args: ServeVerb, context: &Context) -> Result<(), Failur
     let config = args.serve.check().map_err(|error| Failure::own(Exit::Usage, "BAD_CONFIG", format!("{error:#}")))?;
     let grace = config.host.cancel_grace;
     let mut signals = Signals::listen()?;
-    let app = App::start(config).await?;
+    let app = App::start(config).await.map_err(not_started)?;
     // The one line that programs wait for.
     context.out.line(&format!("listening on {}", app.url()));
     until_stopped(app, &mut signals, grace).await
+}
+
+/// Why a server did not start, with what to do about it.
+pub(crate) fn not_started(error: anyhow::Error) -> Failure {
+    let store = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>());
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    let (exit, code, help) = match (store, io) {
+        (Some(StoreError::InUse(_)), _) => (Exit::Conflict, "IN_USE", "stop the other tower, or name another folder with --data-dir"),
+        (Some(StoreError::Unusable(_)), _) => (Exit::Usage, "UNUSABLE", "name another folder with --data-dir"),
+        (None, Some(ErrorKind::AddrInUse)) => (Exit::Conflict, "PORT_TAKEN", "stop what listens there, or take a free port with --listen 127.0.0.1:0"),
+        (None, Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)) => {
+            (Exit::Usage, "UNUSABLE", "name a folder that can be written to with --data-dir, and a port that may be listened on with --listen")
+        }
+        _ => return error.into(),
+    };
+    Failure::own(exit, code, format!("{error:#}")).help(help)
 }
 
 /// Serves until a signal, then stops in order; a second signal ends it at once.

@@ -17,7 +17,7 @@ use super::output::err_line;
 use super::params::{ParamArgs, pairs};
 use super::run::print;
 use super::tree;
-use super::watch::watch_or_detach;
+use super::watch::{goes_on, or_detach, watch_or_detach};
 use crate::api::types::{TraceBody, TraceStarted};
 use crate::config::parse_duration;
 
@@ -59,19 +59,23 @@ pub(crate) async fn run(args: TriggerArgs, context: &Context) -> Result<(), Fail
     let client = context.client()?;
     let (reply, started) = begin(&client, &args).await?;
     let id = started.trace_id;
+    let source = Source::Remote(client.clone());
     if args.watch {
-        let canvas = Canvas::Stderr(context.err);
-        let trace = watch_or_detach(&Source::Remote(client), id, canvas, true).await?;
-        print(&context.out, &trace)?;
+        let trace = watch_or_detach(&source, id, Canvas::Stderr(context.err), true).await?;
+        print(&context.out, &trace, source.output(&trace).await?.as_ref())?;
         return outcome(&trace);
     }
     let Some(wait) = args.wait else {
         context.out.one(&reply, &id.to_string(), |_| format!("{id}\n"));
         return Ok(());
     };
-    let trace = wait_for(&client, id, wait).await?;
+    err_line(&format!("trace {id}"));
+    let trace = or_detach(id, wait_for(&client, id, wait)).await?;
     err_line(&tree::summary(&context.err, &trace, tower_domain::clock::Clock::now(&tower_domain::clock::SystemClock)));
-    print(&context.out, &trace)?;
+    if !trace.status.is_terminal() {
+        err_line(&goes_on(id));
+    }
+    print(&context.out, &trace, source.output(&trace).await?.as_ref())?;
     outcome(&trace)
 }
 

@@ -37,11 +37,21 @@ async fn events(client: &super::client::Client, id: TraceId, context: &Context) 
 
 /// Watches to the end, or until Ctrl-C: the trace goes on without the watcher.
 pub(crate) async fn watch_or_detach(source: &Source, id: TraceId, canvas: Canvas, lines: bool) -> Result<TraceBody, Failure> {
+    or_detach(id, watch(source, id, canvas, lines)).await
+}
+
+/// Waits for what is asked of a trace, or until Ctrl-C: the trace goes on without whoever waits.
+pub(crate) async fn or_detach<T>(id: TraceId, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::select! {
-        trace = watch(source, id, canvas, lines) => trace,
+        answer = asked => answer,
         _ = tokio::signal::ctrl_c() => {
-            err_line(&format!("\ndetached: the trace goes on\n  to watch it again: tower watch {id}\n  to end it:         tower cancel {id}"));
+            err_line(&format!("\ndetached: {}", goes_on(id)));
             Err(Failure::silent(Exit::Interrupted))
         }
     }
+}
+
+/// What can be done about a trace that nobody waits for any more.
+pub(crate) fn goes_on(id: TraceId) -> String {
+    format!("the trace goes on\n  to watch it again: tower watch {id}\n  to end it:         tower cancel {id}")
 }

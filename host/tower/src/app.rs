@@ -8,17 +8,22 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_domain::clock::SystemClock;
-use tower_domain::code_ref::{Digest, ModuleRef};
+use tower_domain::code_ref::{CodeRef, Digest, ModuleRef};
 use tower_domain::id::MonotonicIds;
 use tower_domain::module::Inspection;
 use tower_domain::step::{CodeProblem, HostTrouble};
 use tower_engine::{Engine, EngineConfig};
-use tower_executors::wasm::{LoadError, ModuleSource, SetupError, WasmConfig, WasmExecutor};
+#[cfg(not(test))]
+use tower_executors::wasm::WorkerCommand;
+use tower_executors::wasm::{CompileIn, LoadError, ModuleSource, WasmConfig, WasmExecutor};
 use tower_store::Stores;
 use tower_store::blobs::{BlobStore, FolderBlobs, MemoryBlobs};
+use tower_store::definitions::DefinitionFilter;
+use tower_store::read::{PAGE_MAX, PageRequest};
 use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
 
 use crate::api::{self, Api, ApiSettings, ModuleGate};
@@ -36,6 +41,8 @@ pub(crate) struct Host {
     /// Runs components, and looks at new ones.
     pub(crate) executor: Arc<WasmExecutor>,
     store: SqliteStore,
+    /// Makes modules ready that will be needed.
+    warming: Arc<JoinHandle<()>>,
 }
 
 impl Host {
@@ -55,19 +62,21 @@ impl Host {
         let store = sqlite::open(database).await.context("the database cannot be opened")?;
         let stores = store.stores(blobs);
         let clock = Arc::new(SystemClock);
-        let executor = Arc::new(sandbox(config, stores.clone())?);
+        let executor = Arc::new(sandbox(config, stores.clone(), folder)?);
         let mut engine = EngineConfig::new(HOST_NAME);
         engine.slots = config.slots;
         engine.claims_ahead = config.slots;
         engine.cancel_grace = config.cancel_grace;
         engine.crash_journal = folder.map(|folder| folder.join("running"));
         let ids = Arc::new(MonotonicIds::new(SystemClock));
+        let warming = Arc::new(tokio::spawn(warm(stores.clone(), executor.clone())));
         let engine = Engine::start(engine, stores, vec![executor.clone()], clock, ids).await.context("the engine cannot be started")?;
-        Ok(Self { engine, executor, store })
+        Ok(Self { engine, executor, store, warming })
     }
 
     /// Lets running steps end for `grace`, gives the others back, and closes what is open.
     pub(crate) async fn stop(&self, grace: Duration) {
+        self.warming.abort();
         self.engine.shutdown(grace).await;
         self.executor.shutdown().await;
         if let Err(error) = self.store.close().await {
@@ -76,10 +85,48 @@ impl Host {
     }
 }
 
-fn sandbox(config: &HostConfig, stores: Stores) -> Result<WasmExecutor, SetupError> {
-    let mounts = config.mounts.iter().map(|mount| (mount.name.clone(), mount.dir.clone())).collect();
-    let settings = WasmConfig { mounts, ..WasmConfig::default() };
-    WasmExecutor::new(settings, Arc::new(StoredModules(stores)), Arc::new(SystemClock))
+fn sandbox(config: &HostConfig, stores: Stores, folder: Option<&Path>) -> anyhow::Result<WasmExecutor> {
+    let mut settings = WasmConfig::new(compile_in()?);
+    settings.mounts = config.mounts.iter().map(|mount| (mount.name.clone(), mount.dir.clone())).collect();
+    settings.compile_limits = config.compile.limits();
+    settings.images = folder.map(|folder| folder.join("images"));
+    Ok(WasmExecutor::new(settings, Arc::new(StoredModules(stores)), Arc::new(SystemClock))?)
+}
+
+/// This program, started again as a worker.
+#[cfg(not(test))]
+fn compile_in() -> anyhow::Result<CompileIn> {
+    // Where there is one, the name that stays right when the file is replaced under a running host.
+    let ours = Path::new("/proc/self/exe");
+    let program = if ours.exists() { Ok(ours.to_owned()) } else { std::env::current_exe() };
+    let program = program.context("this program cannot be found, and it is what compiles modules")?;
+    Ok(CompileIn::Workers(WorkerCommand { program, args: vec![crate::cli::COMPILE_WORKER.into()] }))
+}
+
+/// A test program cannot be started as a worker.
+#[cfg(test)]
+fn compile_in() -> anyhow::Result<CompileIn> {
+    Ok(CompileIn::ThisProcess)
+}
+
+/// Loads the modules of what can be triggered, from their images where those were kept, so that the first steps need not wait.
+async fn warm(stores: Stores, executor: Arc<WasmExecutor>) {
+    let mut after = None;
+    loop {
+        let filter = DefinitionFilter { active: Some(true), ..DefinitionFilter::default() };
+        let page = stores.definitions.list(&filter, &PageRequest { after, limit: PAGE_MAX }).await;
+        let Ok(page) = page else { return };
+        for definition in page.items {
+            let CodeRef::Wasm(module) = &definition.spec.code_ref;
+            if let Err(error) = executor.warm(module).await {
+                tracing::debug!(%module, %error, "a module was not made ready at the start");
+            }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return,
+        }
+    }
 }
 
 /// Modules as the sandbox reads them.
@@ -106,6 +153,7 @@ impl ModuleGate for WasmExecutor {
         self.prepare(bytes).await.map_err(|error| {
             let code = match &error {
                 LoadError::Refused(refused) => refused.code(),
+                LoadError::Busy => api::codes::COMPILE_BUSY.name,
                 LoadError::Unknown => "MODULE_UNKNOWN",
                 LoadError::Trouble(_) => "HOST_TROUBLE",
             };
@@ -132,7 +180,8 @@ impl App {
         let host = Host::in_folder(&config.host, &config.data_dir).await?;
         let stop = CancellationToken::new();
         let settings = ApiSettings { module_bytes_max: config.module_bytes_max, loopback_only: address.ip().is_loopback() };
-        let api = Api { engine: host.engine.clone(), gate: host.executor.clone(), stop: stop.clone(), settings };
+        let uploads = Arc::new(Semaphore::new(api::UPLOADS_MAX));
+        let api = Api { engine: host.engine.clone(), gate: host.executor.clone(), stop: stop.clone(), settings, uploads };
         let serving = tokio::spawn(server.serve(api::router(api), stop.clone()));
         tracing::info!(%address, data_dir = %config.data_dir.display(), "the tower is up");
         Ok(Self { address, host, stop, serving })

@@ -14,7 +14,7 @@ use tower_domain::module::Inspection;
 use tower_domain::step::{CodeProblem, Executor, FoldError, HostTrouble, RESULT_PAGE_MAX, Step, StepEnd, StepHost, Stop, fold_by_key};
 use tower_domain::task::{Leg, Output, TaskResult};
 
-use super::compile::LoadedComponent;
+use super::component::{LoadedComponent, Loader};
 use super::ends;
 use super::guest_runtime::GuestRuntime;
 use super::guest_state::Cut;
@@ -30,7 +30,7 @@ pub const UPSTREAM_RESULTS_MAX: usize = 10_000;
 pub struct WasmExecutor {
     config: WasmConfig,
     clock: Arc<dyn Clock>,
-    modules: Modules,
+    modules: Arc<Modules>,
     /// Slots of the pool. A run takes as many as its memories and tables need.
     slots: Arc<Semaphore>,
     runtime: GuestRuntime,
@@ -46,7 +46,8 @@ impl WasmExecutor {
         let (engine, slots) = make_engine(&config)?;
         let linker = make_linker(&engine).map_err(|error| SetupError::Engine(format!("{error:#}")))?;
         let runtime = GuestRuntime::start(&engine, config.guest_threads, config.tick)?;
-        Ok(Self { modules: Modules::new(engine, linker, slots, &config, source), slots: Arc::new(Semaphore::new(slots as usize)), clock, runtime, config })
+        let modules = Arc::new(Modules::new(Loader { engine, linker, slots }, &config, source)?);
+        Ok(Self { modules, slots: Arc::new(Semaphore::new(slots as usize)), clock, runtime, config })
     }
 
     /// Inspects, compiles and type-checks bytes at upload, and keeps the result for the first step that needs it.
@@ -54,7 +55,7 @@ impl WasmExecutor {
     /// # Errors
     /// What keeps the component from running here.
     pub async fn prepare(&self, bytes: Bytes) -> Result<Inspection, LoadError> {
-        Ok(self.modules.prepare(bytes, &self.runtime).await?.as_ref().clone())
+        Ok(self.modules.prepare(bytes).await?.as_ref().clone())
     }
 
     /// Makes a module ready before a step needs it.
@@ -62,7 +63,15 @@ impl WasmExecutor {
     /// # Errors
     /// The module is unknown or does not run here, or the host is in trouble.
     pub async fn load(&self, digest: Digest) -> Result<(), LoadError> {
-        self.modules.get(digest, &self.runtime).await.map(drop)
+        self.modules.get(digest).await.map(drop)
+    }
+
+    /// Makes ready what a reference stands for at this moment.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub async fn warm(&self, module: &ModuleRef) -> Result<(), LoadError> {
+        self.module(module).await.map(drop)
     }
 
     /// Slots that are free at the moment.
@@ -74,12 +83,13 @@ impl WasmExecutor {
     /// steps finish, wait for them before.
     pub async fn shutdown(&self) {
         self.slots.close();
+        self.modules.close();
         self.runtime.shutdown().await;
     }
 
     async fn module(&self, module: &ModuleRef) -> Result<Arc<LoadedComponent>, LoadError> {
         let digest = self.modules.resolve(module).await?;
-        self.modules.get(digest, &self.runtime).await
+        self.modules.get(digest).await
     }
 
     async fn run_module(&self, module: &ModuleRef, step: Arc<Step>, host: Arc<dyn StepHost>) -> Result<StepEnd, StepEnd> {
@@ -227,6 +237,7 @@ fn output_bytes(output: &Output) -> u64 {
 fn not_loaded(module: &ModuleRef, error: &LoadError) -> StepEnd {
     match error {
         LoadError::Trouble(trouble) => ends::host_trouble(trouble),
+        LoadError::Busy => ends::host_trouble(&HostTrouble(error.to_string())),
         LoadError::Unknown | LoadError::Refused(_) => ends::fatal(load_code(error), load_message(module, error)),
     }
 }
@@ -235,7 +246,7 @@ fn load_code(error: &LoadError) -> &'static str {
     match error {
         LoadError::Unknown => "MODULE_UNKNOWN",
         LoadError::Refused(_) => "MODULE_INVALID",
-        LoadError::Trouble(_) => "HOST_TROUBLE",
+        LoadError::Trouble(_) | LoadError::Busy => "HOST_TROUBLE",
     }
 }
 
@@ -243,6 +254,7 @@ fn load_message(module: &ModuleRef, error: &LoadError) -> String {
     match error {
         LoadError::Unknown => format!("there is no module `{module}`; upload one with `tower push`"),
         LoadError::Refused(refused) => format!("the module `{module}` does not run here ({}): {refused}", refused.code()),
+        LoadError::Busy => error.to_string(),
         LoadError::Trouble(HostTrouble(why)) => format!("whether there is a module `{module}` cannot be told just now: {why}"),
     }
 }

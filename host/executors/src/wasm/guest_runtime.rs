@@ -31,7 +31,7 @@ impl GuestRuntime {
         Ok(Self { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)), ticker })
     }
 
-    /// Where components are spawned, and compiled as blocking work.
+    /// Where components are spawned.
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }

@@ -5,19 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{OnceCell, Semaphore};
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 use tower_domain::code_ref::{Digest, ModuleRef};
 use tower_domain::module::Inspection;
 use tower_domain::step::HostTrouble;
-use wasmtime::Engine;
-use wasmtime::component::Linker;
 
-use super::compile::{LoadedComponent, load};
-use super::guest_runtime::GuestRuntime;
-use super::guest_state::GuestState;
+use super::compile::{CompileError, Compiled, Compiler, Patience};
+use super::component::{LoadedComponent, Loader};
+use super::images::{Found, Images};
 use super::inspect::{InspectError, digest};
-use super::settings::WasmConfig;
+use super::settings::{SetupError, WasmConfig};
 
 /// Where modules are kept.
 #[async_trait]
@@ -35,6 +33,9 @@ pub enum LoadError {
     /// There is none.
     #[error("there is no such module")]
     Unknown,
+    /// Too many others wait to be compiled.
+    #[error("too many modules wait to be compiled; try again later")]
+    Busy,
     /// It is none that runs here.
     #[error(transparent)]
     Refused(#[from] InspectError),
@@ -43,15 +44,25 @@ pub enum LoadError {
     Trouble(#[from] HostTrouble),
 }
 
+impl From<CompileError> for LoadError {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Refused(refused) => Self::Refused(refused),
+            CompileError::Busy => Self::Busy,
+            CompileError::Trouble(trouble) => Self::Trouble(trouble),
+        }
+    }
+}
+
+/// A module that is ready, or why it never will be.
 type Loaded = Result<(Arc<LoadedComponent>, Arc<Inspection>), InspectError>;
 
 /// The modules that are ready, and those that were refused: bytes that cost a long compilation to refuse do so once.
 pub(crate) struct Modules {
-    engine: Engine,
-    linker: Arc<Linker<GuestState>>,
-    slots: u32,
+    loader: Loader,
+    compiler: Compiler,
+    images: Option<Images>,
     source: Arc<dyn ModuleSource>,
-    compiles: Arc<Semaphore>,
     modules_max: usize,
     code_bytes_max: usize,
     shelf: Mutex<Shelf>,
@@ -69,18 +80,31 @@ struct Entry {
     last_use: u64,
 }
 
+/// Who wants a module, and how its bytes are come by.
+enum Wanted {
+    /// A caller hands them over.
+    Upload(Bytes),
+    /// A step has its module fetched.
+    Step,
+}
+
 impl Modules {
-    pub(crate) fn new(engine: Engine, linker: Linker<GuestState>, slots: u32, config: &WasmConfig, source: Arc<dyn ModuleSource>) -> Self {
-        Self {
-            engine,
-            linker: Arc::new(linker),
-            slots,
+    pub(crate) fn new(loader: Loader, config: &WasmConfig, source: Arc<dyn ModuleSource>) -> Result<Self, SetupError> {
+        let images = config.images.as_ref().map(|folder| {
+            let opened = Images::open(folder, &loader.engine, config.images_bytes_max, config.compile_limits);
+            opened.map_err(|source| SetupError::Images { path: folder.clone(), source })
+        });
+        let images = images.transpose()?;
+        let folder = images.as_ref().map_or_else(std::env::temp_dir, |images| images.folder().to_owned());
+        Ok(Self {
+            loader,
+            compiler: Compiler::new(config, folder),
+            images,
             source,
-            compiles: Arc::new(Semaphore::new(config.compiles_at_once)),
             modules_max: config.modules_max,
             code_bytes_max: config.code_bytes_max,
             shelf: Mutex::default(),
-        }
+        })
     }
 
     pub(crate) async fn resolve(&self, module: &ModuleRef) -> Result<Digest, LoadError> {
@@ -96,78 +120,125 @@ impl Modules {
     }
 
     /// The module, loaded if it is not yet.
-    pub(crate) async fn get(&self, wanted: Digest, runtime: &GuestRuntime) -> Result<Arc<LoadedComponent>, LoadError> {
+    pub(crate) async fn get(self: &Arc<Self>, wanted: Digest) -> Result<Arc<LoadedComponent>, LoadError> {
         let cell = self.cell(wanted);
         if let Some(loaded) = cell.get() {
             return Ok(Arc::clone(&loaded.as_ref().map_err(Clone::clone)?.0));
         }
-        let fetch = async {
-            let bytes = self.source.bytes(&wanted).await?.ok_or(LoadError::Unknown)?;
-            if digest(&bytes) != wanted {
-                return Err(HostTrouble(format!("the bytes that are kept as module {wanted} are others; push the module again")).into());
-            }
-            self.load(bytes, runtime).await
-        };
-        Ok(self.fill(wanted, &cell, fetch).await?.0)
+        Ok(self.fill(wanted, cell, Wanted::Step).await?.0)
     }
 
     /// Loads from bytes that are at hand.
-    pub(crate) async fn prepare(&self, bytes: Bytes, runtime: &GuestRuntime) -> Result<Arc<Inspection>, LoadError> {
+    pub(crate) async fn prepare(self: &Arc<Self>, bytes: Bytes) -> Result<Arc<Inspection>, LoadError> {
         let digest = digest(&bytes);
         let cell = self.cell(digest);
-        Ok(self.fill(digest, &cell, self.load(bytes, runtime)).await?.1)
+        Ok(self.fill(digest, cell, Wanted::Upload(bytes)).await?.1)
     }
 
-    /// A refusal is an answer and kept; trouble is none, so that the next who asks tries again.
-    async fn fill(
-        &self,
-        digest: Digest,
-        cell: &OnceCell<Loaded>,
-        load: impl Future<Output = Result<Loaded, LoadError>>,
-    ) -> Result<(Arc<LoadedComponent>, Arc<Inspection>), LoadError> {
-        let filled = cell.get_or_try_init(|| load).await;
-        match filled {
-            Ok(loaded) => {
-                self.make_room(&digest);
-                Ok(loaded.clone()?)
+    /// Loads once, however many wait, and goes on when they go away. A refusal is an answer and kept; trouble is none, so that the next
+    /// who asks tries again.
+    async fn fill(self: &Arc<Self>, digest: Digest, cell: Arc<OnceCell<Loaded>>, wanted: Wanted) -> Result<(Arc<LoadedComponent>, Arc<Inspection>), LoadError> {
+        let this = Arc::clone(self);
+        let loading = tokio::spawn(async move {
+            let filled = cell.get_or_try_init(|| this.load(digest, wanted)).await.cloned();
+            if filled.is_ok() {
+                this.make_room(&digest);
+            } else {
+                this.shelf.lock().entries.retain(|kept, entry| *kept != digest || entry.cell.initialized());
             }
-            Err(error) => {
-                let mut shelf = self.shelf();
-                if shelf.entries.get(&digest).is_some_and(|entry| !entry.cell.initialized()) {
-                    shelf.entries.remove(&digest);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn load(&self, bytes: Bytes, runtime: &GuestRuntime) -> Result<Loaded, LoadError> {
-        let stopping = || LoadError::Trouble(HostTrouble("the sandbox is shutting down".to_owned()));
-        let permit = Arc::clone(&self.compiles).acquire_owned().await.map_err(|_| stopping())?;
-        let (engine, linker, slots) = (self.engine.clone(), Arc::clone(&self.linker), self.slots);
-        let loading = runtime.handle().spawn_blocking(move || {
-            // Held in here: whoever waits may go away, the compilation does not.
-            let _permit = permit;
-            let (inspection, component) = load(&engine, &linker, &bytes)?;
-            if component.slots > slots {
-                let text = format!("one run takes {} slots of the sandbox, and it has {slots}; raise `slots`", component.slots);
-                return Err(InspectError::StaticLimit(text));
-            }
-            Ok((Arc::new(component), Arc::new(inspection)))
+            filled
         });
-        match loading.await {
-            Ok(loaded) => Ok(loaded),
-            Err(error) if error.is_panic() => Ok(Err(InspectError::CompileLimit("the compiler cannot cope with it".to_owned()))),
-            Err(_) => Err(stopping()),
+        let loaded = loading.await.map_err(|error| HostTrouble(format!("the module was not loaded: {error}")))?;
+        Ok(loaded??)
+    }
+
+    async fn load(self: &Arc<Self>, digest: Digest, wanted: Wanted) -> Result<Loaded, LoadError> {
+        if let Some(found) = self.kept(digest).await? {
+            return Ok(found);
+        }
+        let (bytes, patience) = match wanted {
+            Wanted::Upload(bytes) => (bytes, Patience::Caller),
+            Wanted::Step => (self.fetch(digest).await?, Patience::Step),
+        };
+        match self.compiler.compile(bytes, patience).await {
+            Ok(compiled) => self.on_a_thread(move |this| this.take(digest, compiled)).await,
+            Err(CompileError::Refused(refused)) => {
+                let kept = refused.clone();
+                self.on_a_thread(move |this| this.keep_refusal(digest, &kept)).await?;
+                Ok(Err(refused))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock()
+    /// From the images that are kept.
+    async fn kept(self: &Arc<Self>, digest: Digest) -> Result<Option<Loaded>, LoadError> {
+        if self.images.is_none() {
+            return Ok(None);
+        }
+        self.on_a_thread(move |this| {
+            let images = this.images.as_ref()?;
+            let (path, inspection) = match images.find(&digest)? {
+                Found::Refused(refused) => return Some(Err(refused)),
+                Found::Image(path, inspection) => (path, inspection),
+            };
+            // SAFETY: `find` gives out what this host has made and nobody has changed since; nobody but the host writes there.
+            match unsafe { this.loader.load(&path, inspection.aggregates) } {
+                Ok(component) => Some(Ok((Arc::new(component), Arc::new(inspection)))),
+                Err(error) => {
+                    tracing::warn!(%digest, %error, "a native image that was kept cannot be loaded; the module is compiled again");
+                    images.forget(&digest);
+                    None
+                }
+            }
+        })
+        .await
+    }
+
+    async fn fetch(&self, wanted: Digest) -> Result<Bytes, LoadError> {
+        let bytes = self.source.bytes(&wanted).await?.ok_or(LoadError::Unknown)?;
+        if digest(&bytes) != wanted {
+            return Err(HostTrouble(format!("the bytes that are kept as module {wanted} are others; push the module again")).into());
+        }
+        Ok(bytes)
+    }
+
+    /// Loads what was compiled, and keeps it.
+    fn take(&self, digest: Digest, compiled: Compiled) -> Loaded {
+        // SAFETY: the file was written by this process from what its worker said, and has no name that others know of.
+        let component = unsafe { self.loader.load(compiled.image.path(), compiled.inspection.aggregates) }?;
+        let inspection = compiled.inspection.clone();
+        if let Some(images) = &self.images
+            && let Err(error) = images.keep(&digest, compiled)
+        {
+            tracing::warn!(%digest, %error, "a native image was not kept: the module will be compiled again at the next start");
+        }
+        Ok((Arc::new(component), Arc::new(inspection)))
+    }
+
+    /// Only what the compiler refused: everything else is told from the bytes within milliseconds.
+    fn keep_refusal(&self, digest: Digest, refused: &InspectError) {
+        if let (Some(images), InspectError::CompileLimit(_)) = (&self.images, refused)
+            && let Err(error) = images.keep_refusal(&digest, refused)
+        {
+            tracing::warn!(%digest, %error, "a refusal was not kept");
+        }
+    }
+
+    /// Files block, and so does loading machine code.
+    async fn on_a_thread<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> Result<T, LoadError> {
+        let this = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&this)).await;
+        Ok(done.map_err(|error| HostTrouble(format!("the module was not loaded: {error}")))?)
+    }
+
+    /// Compiles no more.
+    pub(crate) fn close(&self) {
+        self.compiler.close();
     }
 
     fn cell(&self, digest: Digest) -> Arc<OnceCell<Loaded>> {
-        let mut shelf = self.shelf();
+        let mut shelf = self.shelf.lock();
         shelf.uses += 1;
         let last_use = shelf.uses;
         let entry = shelf.entries.entry(digest).or_insert_with(|| Entry { cell: Arc::default(), last_use });
@@ -177,7 +248,7 @@ impl Modules {
 
     /// Drops what was not used for longest, until both bounds hold. What runs is kept alive by those who run it.
     fn make_room(&self, keep: &Digest) {
-        let mut shelf = self.shelf();
+        let mut shelf = self.shelf.lock();
         loop {
             let code_bytes: usize = shelf.entries.values().map(Entry::code_bytes).sum();
             if shelf.entries.len() <= self.modules_max && code_bytes <= self.code_bytes_max {

@@ -13,7 +13,7 @@ use tower_domain::task::TaskResult;
 use wasmtime::Store;
 
 use super::bindings::types;
-use super::compile::LoadedComponent;
+use super::component::LoadedComponent;
 use super::convert;
 use super::ends::{self, Answer, Broken, Stage};
 use super::guest_state::{Cut, GuestState, Home, Watch};

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::compile::{CompileIn, CompileLimits};
 use super::inspect::FEATURES_OFF;
 use tower_domain::definition::ResourceProfile;
 use tower_domain::name::Name;
@@ -45,8 +46,16 @@ pub struct WasmConfig {
     pub memory_bytes_max: u64,
     /// Threads that run components and nothing else. Default: one a core.
     pub guest_threads: usize,
-    /// Components that are compiled at the same time. Default: half the cores, so that steps go on meanwhile; at least one.
+    /// Where components are compiled.
+    pub compile_in: CompileIn,
+    /// Components that are compiled at the same time; at least two. Default: one a core.
     pub compiles_at_once: usize,
+    /// What compiling one of them may use.
+    pub compile_limits: CompileLimits,
+    /// Folder that keeps native images from one start to the next. Default: none, and every start compiles anew.
+    pub images: Option<PathBuf>,
+    /// What is kept there, in bytes. Default 4 GiB.
+    pub images_bytes_max: u64,
     /// Compiled components that are kept ready. Default 256.
     pub modules_max: usize,
     /// Machine code that is kept ready, in bytes. Default 1 GiB.
@@ -60,14 +69,19 @@ pub struct WasmConfig {
     pub mounts: BTreeMap<Name, PathBuf>,
 }
 
-impl Default for WasmConfig {
-    fn default() -> Self {
+impl WasmConfig {
+    /// The defaults.
+    pub fn new(compile_in: CompileIn) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             slots: 1_000,
             memory_bytes_max: ResourceProfile::MEMORY_BYTES_MAX,
             guest_threads: cores,
-            compiles_at_once: (cores / 2).max(1),
+            compile_in,
+            compiles_at_once: cores.max(2),
+            compile_limits: CompileLimits::default(),
+            images: None,
+            images_bytes_max: 4 << 30,
             modules_max: 256,
             code_bytes_max: 1 << 30,
             hostcall_bytes_max: 8 << 20,
@@ -104,6 +118,15 @@ pub enum SetupError {
     /// Not even one component fits.
     #[error("the sandbox cannot be made, not even for one component at a time: {0}; is the address space of this process limited (`ulimit -v`)?")]
     Engine(String),
+    /// The folder for native images cannot be used.
+    #[error("the folder for native images, `{path}`, cannot be used")]
+    Images {
+        /// What was given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The threads for components could not be started.
     #[error("the threads that run components cannot be started")]
     Threads(#[source] std::io::Error),
@@ -118,7 +141,9 @@ impl WasmConfig {
         let memory = (WASM_PAGE_BYTES..=ResourceProfile::MEMORY_BYTES_MAX).contains(&self.memory_bytes_max);
         need(memory, "memory_bytes_max", self.memory_bytes_max.to_string(), "65536 to 4294967296 bytes")?;
         need(self.guest_threads > 0, "guest_threads", self.guest_threads.to_string(), "at least 1")?;
-        need(self.compiles_at_once > 0, "compiles_at_once", self.compiles_at_once.to_string(), "at least 1")?;
+        need(self.compiles_at_once > 1, "compiles_at_once", self.compiles_at_once.to_string(), "at least 2")?;
+        let cpu_sec = self.compile_limits.cpu_sec;
+        need((1..=3_600).contains(&cpu_sec), "compile_limits.cpu_sec", cpu_sec.to_string(), "1 to 3600 seconds")?;
         need(self.modules_max > 0, "modules_max", self.modules_max.to_string(), "at least 1")?;
         let tick = Duration::from_millis(1)..=Duration::from_millis(100);
         need(tick.contains(&self.tick), "tick", format!("{:?}", self.tick), "1 to 100 milliseconds")?;
@@ -151,7 +176,14 @@ fn with_fewer_slots<T>(wanted: u32, mut make: impl FnMut(u32) -> wasmtime::Resul
     }
 }
 
-pub(crate) fn engine_config(config: &WasmConfig, slots: u32) -> Config {
+fn engine_config(config: &WasmConfig, slots: u32) -> Config {
+    let mut engine = compiler_config();
+    engine.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, slots)));
+    engine
+}
+
+/// What decides about machine code: the same for the engine that runs it and for the workers that make it.
+pub(crate) fn compiler_config() -> Config {
     let mut engine = Config::new();
     engine
         .epoch_interruption(true)
@@ -162,8 +194,7 @@ pub(crate) fn engine_config(config: &WasmConfig, slots: u32) -> Config {
         .async_stack_size(ASYNC_STACK_BYTES)
         .memory_init_cow(true)
         .wasm_features(FEATURES_OFF, false)
-        .shared_memory(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config, slots)));
+        .shared_memory(false);
     engine
 }
 
@@ -202,12 +233,28 @@ mod tests {
         assert!(none.to_string().contains("mmap failed"), "{none}");
     }
 
+    fn config() -> WasmConfig {
+        WasmConfig::new(CompileIn::ThisProcess)
+    }
+
+    #[test]
+    fn the_engine_that_runs_takes_what_the_workers_make() {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let hash = |config: &Config| {
+            let mut hasher = DefaultHasher::new();
+            Engine::new(config).unwrap().precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(&compiler_config()), hash(&engine_config(&config(), 4)));
+        assert_ne!(hash(&compiler_config()), hash(compiler_config().epoch_interruption(false)));
+    }
+
     #[test]
     fn a_wrong_setting_is_named_with_its_rule() {
-        let wrong = WasmConfig { slots: 9_000, ..WasmConfig::default() }.check().unwrap_err();
+        let wrong = WasmConfig { slots: 9_000, ..config() }.check().unwrap_err();
         assert_eq!(wrong.to_string(), "slots is 9000: 1 to 8000");
         let mounts = BTreeMap::from([(Name::new("data").unwrap(), PathBuf::from("/no/such/folder"))]);
-        let wrong = WasmConfig { mounts, ..WasmConfig::default() }.check().unwrap_err();
+        let wrong = WasmConfig { mounts, ..config() }.check().unwrap_err();
         assert!(wrong.to_string().contains("mount `data`"), "{wrong}");
     }
 }

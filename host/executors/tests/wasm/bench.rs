@@ -19,7 +19,7 @@ use tower_domain::name::{Key, Name};
 use tower_domain::split::{ChildRequest, SplitRefused};
 use tower_domain::step::{Executor, HostTrouble, LogLine, ResultPage, Signal, Step, StepEnd, StepHost, Stop, Summary};
 use tower_domain::task::{ActorType, Leg, Output, Status, TaskResult};
-use tower_executors::wasm::{ModuleSource, WasmConfig, WasmExecutor, digest};
+use tower_executors::wasm::{CompileIn, ModuleSource, WasmConfig, WasmExecutor, WorkerCommand, digest};
 use ulid::Ulid;
 
 /// Modules in memory, with a count of how often bytes were asked for.
@@ -49,6 +49,11 @@ impl ModuleSource for Shelf {
     }
 }
 
+/// The defaults, with the worker that stands beside the tests.
+pub(crate) fn config() -> WasmConfig {
+    WasmConfig::new(CompileIn::Workers(WorkerCommand { program: env!("CARGO_BIN_EXE_compile-worker").into(), args: Vec::new() }))
+}
+
 pub(crate) struct Bench {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) executor: Arc<WasmExecutor>,
@@ -56,7 +61,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self::with(WasmConfig::default())
+        Self::with(config())
     }
 
     pub(crate) fn with(config: WasmConfig) -> Self {

@@ -8,7 +8,7 @@ use tower_domain::name::Name;
 use tower_domain::step::Executor;
 use tower_executors::wasm::WasmConfig;
 
-use crate::bench::{Bench, fatal, on_time, output, probe, retryable, step, timed};
+use crate::bench::{Bench, config, fatal, on_time, output, probe, retryable, step, timed};
 
 struct Workspace {
     bench: Bench,
@@ -26,7 +26,7 @@ impl Workspace {
         symlink("../secret.txt", inside.join("relative")).unwrap();
         symlink("..", inside.join("up")).unwrap();
         let mounts = BTreeMap::from([(Name::new("data").unwrap(), inside)]);
-        Self { bench: Bench::with(WasmConfig { mounts, ..WasmConfig::default() }), folder }
+        Self { bench: Bench::with(WasmConfig { mounts, ..config() }), folder }
     }
 
     async fn with_grant(&self, params: Value) -> Value {
@@ -104,7 +104,7 @@ async fn a_workspace_that_the_host_does_not_declare_is_named_with_the_flag() {
 
 #[tokio::test]
 async fn a_definition_that_asks_for_more_memory_than_the_host_gives_is_told() {
-    let bench = Bench::with(WasmConfig { memory_bytes_max: 128 << 20, ..WasmConfig::default() });
+    let bench = Bench::with(WasmConfig { memory_bytes_max: 128 << 20, ..config() });
     let step = step(&bench.put(probe()), json!({})).spec("resource_profile", json!({ "memory_bytes": 256 << 20 })).build();
     assert_eq!(bench.executor.check(&step.definition.spec).await.unwrap_err().code, "MEMORY_TOO_LARGE");
 }

@@ -107,3 +107,13 @@ fn encode_with(core: &str, group: UnresolvedPackageGroup, world: &str) -> Vec<u8
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }
+
+/// A component of some kilobytes that keeps a compiler busy: every loop makes the compiler carry every local through. Time and memory
+/// grow with the square of `size`; 4 000 take a minute and more than a gigabyte. `mark` tells bombs of one size apart.
+pub(crate) fn compile_bomb(size: usize, mark: u32) -> Vec<u8> {
+    let locals = "i64 ".repeat(size);
+    let loops = "(loop (br_if 0 (i32.const 0)))".repeat(size);
+    let uses: String = (0..size).map(|local| format!("(local.set 0 (i64.add (local.get 0) (local.get {local})))")).collect();
+    let bomb = format!("(func (result i64) (local {locals}) {loops} {uses} (i64.add (local.get 0) (i64.const {mark})))");
+    Guest::new(DONE).part(&bomb).component()
+}

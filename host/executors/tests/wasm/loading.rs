@@ -9,7 +9,7 @@ use tower_domain::code_ref::ModuleRef;
 use tower_domain::step::Executor;
 use tower_executors::wasm::{LoadError, WasmConfig, digest};
 
-use crate::bench::{Bench, FakeHost, fatal, output, probe, retryable, step};
+use crate::bench::{Bench, FakeHost, config, fatal, output, probe, retryable, step};
 use crate::guests::Guest;
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn what_was_prepared_at_upload_is_ready_for_the_first_step() {
 
 #[tokio::test]
 async fn modules_that_were_not_used_for_longest_make_room() {
-    let bench = Bench::with(WasmConfig { modules_max: 2, ..WasmConfig::default() });
+    let bench = Bench::with(WasmConfig { modules_max: 2, ..config() });
     let modules: Vec<_> = ["1", "2", "3"].iter().map(|number| bench.put(Guest::returning(number, 1).component())).collect();
     let reads = |order: &'static [usize]| {
         let (bench, modules) = (&bench, &modules);

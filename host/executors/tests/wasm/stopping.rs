@@ -7,7 +7,7 @@ use serde_json::json;
 use tower_domain::step::{Executor, Signal, StepEnd, Stop};
 use tower_executors::wasm::WasmConfig;
 
-use crate::bench::{Bench, FakeHost, fatal, on_time, output, retryable, timed, wait_until};
+use crate::bench::{Bench, FakeHost, config, fatal, on_time, output, retryable, timed, wait_until};
 use crate::guests::{CONTROL, DONE, Guest};
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn waiting_uses_no_cpu_time() {
 
 #[tokio::test]
 async fn busy_steps_share_one_thread_and_none_is_late() {
-    let bench = Bench::with(WasmConfig { guest_threads: 1, ..WasmConfig::default() });
+    let bench = Bench::with(WasmConfig { guest_threads: 1, ..config() });
     let mut running = Vec::new();
     for _ in 0..4 {
         let step = bench.probe(json!({ "do": "loop" })).await.timeout_ms(300);
@@ -131,7 +131,7 @@ async fn busy_steps_share_one_thread_and_none_is_late() {
 
 #[tokio::test]
 async fn w31_more_steps_than_slots_wait_and_do_not_fail() {
-    let bench = Bench::with(WasmConfig { slots: 2, ..WasmConfig::default() });
+    let bench = Bench::with(WasmConfig { slots: 2, ..config() });
     let mut running = Vec::new();
     for _ in 0..6 {
         let step = bench.probe(json!({ "do": "nap_in_host", "ms": 50 })).await.timeout_ms(5_000);
@@ -145,7 +145,7 @@ async fn w31_more_steps_than_slots_wait_and_do_not_fail() {
 
 #[tokio::test]
 async fn a_step_that_waits_for_a_slot_can_be_stopped() {
-    let bench = Bench::with(WasmConfig { slots: 1, ..WasmConfig::default() });
+    let bench = Bench::with(WasmConfig { slots: 1, ..config() });
     let (first, second) = (Arc::new(FakeHost::new()), Arc::new(FakeHost::new()));
     let holds = bench.start(bench.probe(json!({ "do": "loop" })).await, &first);
     wait_until("the slot is taken", || bench.executor.free_slots() == 0).await;
@@ -179,7 +179,7 @@ async fn a_shutdown_releases_what_runs_and_what_comes() {
 
 #[tokio::test]
 async fn the_ticker_wakes_up_after_it_slept() {
-    let bench = Bench::with(WasmConfig { tick: Duration::from_millis(1), ..WasmConfig::default() });
+    let bench = Bench::with(WasmConfig { tick: Duration::from_millis(1), ..config() });
     for pause_ms in [0, 250] {
         // A hundred ticks without work send it to sleep; there is no condition to wait for.
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;

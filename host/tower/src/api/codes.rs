@@ -104,6 +104,8 @@ codes! {
     FEATURE_OFF = 422 "WebAssembly feature is off";
     /// The component is too large in one way or another to ever run here.
     STATIC_LIMIT = 422 "Component too large";
+    /// The component cannot be compiled within the host's limits of memory and time.
+    COMPILE_LIMIT = 422 "Component too costly to compile";
     /// The definition's `code_ref` names a module that has not been uploaded.
     MODULE_UNKNOWN = 422 "Module unknown";
     /// The definition's module does not run here.
@@ -112,6 +114,9 @@ codes! {
     WORKSPACE_UNKNOWN = 422 "Workspace unknown";
     /// The definition asks for more memory than this host gives a step.
     MEMORY_TOO_LARGE = 422 "Too much memory asked for";
+    /// Too many modules are being uploaded, or wait to be compiled. Nothing of this one was kept; try again after the time that
+    /// Retry-After names.
+    COMPILE_BUSY = 429 "Too many uploads at once";
     /// The host failed. It is logged under the request id.
     INTERNAL = 500 "Host failed";
     /// The host could not look at the module just now. Try again.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_domain::module::Inspection;
 use tower_domain::step::CodeProblem;
@@ -52,7 +53,12 @@ pub(crate) struct Api {
     pub(crate) stop: CancellationToken,
     /// What callers may do.
     pub(crate) settings: ApiSettings,
+    /// Places for uploads, whose bodies are held in memory.
+    pub(crate) uploads: Arc<Semaphore>,
 }
+
+/// Uploads at the same time.
+pub(crate) const UPLOADS_MAX: usize = 16;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]

@@ -24,10 +24,16 @@ struct Answer {
 
 impl Server {
     async fn start() -> Self {
-        let config = HostConfig { slots: 4, cancel_grace: std::time::Duration::ZERO, mounts: Vec::new() };
+        let config = HostConfig { slots: 4, cancel_grace: std::time::Duration::ZERO, mounts: Vec::new(), compile: Default::default() };
         let host = Host::in_memory(&config).await.unwrap();
         let settings = ApiSettings { module_bytes_max: 4 << 20, loopback_only: true };
-        let api = Api { engine: host.engine.clone(), gate: host.executor.clone(), stop: CancellationToken::new(), settings };
+        let api = Api {
+            engine: host.engine.clone(),
+            gate: host.executor.clone(),
+            stop: CancellationToken::new(),
+            settings,
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        };
         Self { router: router(api), host }
     }
 

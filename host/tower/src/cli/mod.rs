@@ -41,6 +41,9 @@ use failure::{Exit, Failure};
 use output::{Format, Output};
 use term::{ColorWhen, Term};
 
+/// The argument with which this program starts itself to compile a module. Not for people.
+pub(crate) const COMPILE_WORKER: &str = "compile-worker";
+
 /// Runs trees of agent-workflow steps as sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "tower", version, about, max_term_width = 110, after_help = "First steps: tower run example:financial-analysis · tower demo · tower serve")]
@@ -140,6 +143,10 @@ impl Context {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    // Before everything else: a worker has little time and memory, and starts no threads.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == COMPILE_WORKER) {
+        return tower_executors::wasm::compile_worker();
+    }
     // reqwest asks for a provider and does not choose one. Fails only if there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse() {

@@ -24,7 +24,7 @@ use crate::api::ModuleGate;
 use crate::api::problem::{Problem, codes};
 use crate::api::types::TraceBody;
 use crate::app::Host;
-use crate::config::{HostConfig, Mount, parse_duration};
+use crate::config::{CompileArgs, HostConfig, Mount, parse_duration};
 
 /// Runs a component and everything it splits off.
 #[derive(Debug, Args)]
@@ -39,6 +39,8 @@ pub(crate) struct RunArgs {
     /// A folder that definitions may be granted by this name, read-only (repeatable)
     #[arg(long = "mount", value_name = "NAME=DIR")]
     mounts: Vec<Mount>,
+    #[command(flatten)]
+    compile: CompileArgs,
     /// Cancel it after so long, to see how it takes that
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     cancel_after: Option<Duration>,
@@ -51,7 +53,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Failure>
     let project = Project::named(&args.project)?;
     let definition = definition(&args, &project)?;
     let params = project.params.overlaid(&args.params.read()?);
-    let host = Host::in_memory(&HostConfig { slots: 256, cancel_grace: args.cancel_grace, mounts: args.mounts }).await?;
+    let host = Host::in_memory(&HostConfig { slots: 256, cancel_grace: args.cancel_grace, mounts: args.mounts, compile: args.compile }).await?;
     let ended = run_on(&host, &project, definition, params, args.cancel_after, context).await;
     // Fetched before the host goes, and with it everything that it kept.
     let shown = match ended {

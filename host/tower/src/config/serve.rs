@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tower_domain::name::Name;
+use tower_executors::wasm::CompileLimits;
 
 use super::parse_duration;
 
@@ -31,9 +32,35 @@ pub(crate) struct ServeArgs {
     /// Largest module that is taken, in MiB
     #[arg(long, env = "TOWER_MODULE_MIB_MAX", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) module_mib_max: u32,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
     /// Connections that are served at the same time
     #[arg(long, env = "TOWER_CONNECTIONS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections_max: u32,
+}
+
+/// What compiling one module may use.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompileArgs {
+    /// Memory that compiling one module may take, in MiB
+    #[arg(long, env = "TOWER_COMPILE_MIB_MAX", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=65_536))]
+    pub(crate) compile_mib_max: u32,
+    /// Time on the processor that compiling one module may take, in seconds
+    #[arg(long, env = "TOWER_COMPILE_CPU_SEC_MAX", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) compile_cpu_sec_max: u32,
+}
+
+impl Default for CompileArgs {
+    fn default() -> Self {
+        Self { compile_mib_max: 2048, compile_cpu_sec_max: 60 }
+    }
+}
+
+impl CompileArgs {
+    /// As the sandbox takes them.
+    pub(crate) fn limits(&self) -> CompileLimits {
+        CompileLimits { memory_bytes: u64::from(self.compile_mib_max) << 20, cpu_sec: self.compile_cpu_sec_max.into(), ..CompileLimits::default() }
+    }
 }
 
 /// A folder under a name.
@@ -78,6 +105,8 @@ pub(crate) struct HostConfig {
     pub(crate) cancel_grace: Duration,
     /// Folders that may be granted.
     pub(crate) mounts: Vec<Mount>,
+    /// What compiling one module may use.
+    pub(crate) compile: CompileArgs,
 }
 
 impl ServeArgs {
@@ -96,7 +125,7 @@ impl ServeArgs {
         Ok(ServeConfig {
             listen: self.listen,
             data_dir: self.data_dir,
-            host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, mounts: self.mounts },
+            host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, mounts: self.mounts, compile: self.compile },
             module_bytes_max: self.module_mib_max as usize * 1024 * 1024,
             connections_max: self.connections_max as usize,
         })

@@ -12,6 +12,7 @@ mod shape;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tower_domain::code_ref::Digest;
 use tower_domain::module::Inspection;
@@ -37,7 +38,7 @@ const FEATURES_ON: WasmFeatures = WasmFeatures::WASM3.union(WasmFeatures::COMPON
 const MESSAGE_BYTES_MAX: usize = 2_000;
 
 /// Why a component is not taken. The text is fit for a terminal, and says what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum InspectError {
     /// Something else.
     #[error("{0}")]

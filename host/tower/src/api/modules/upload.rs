@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tower_domain::code_ref::{Digest, LATEST};
 use tower_domain::module::Module;
 use tower_domain::name::Name;
@@ -16,6 +17,9 @@ use crate::api::extract::{QueryOf, media_type, read_body};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::traces::CALLER;
 use crate::api::types::ModuleBody;
+
+/// When to come again if there is no room, in seconds.
+const BUSY_RETRY_AFTER_SEC: u32 = 5;
 
 /// What an upload is to be called.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -34,7 +38,8 @@ pub(crate) struct UploadQuery {
 /// Upload a module
 ///
 /// The body is the component itself. It is inspected and compiled before it is taken. The same bytes again change nothing but the tag.
-/// With the header `Digest: sha256:<hex>` the bytes are checked against it.
+/// With the header `Digest: sha256:<hex>` the bytes are checked against it. A host takes a bounded number of uploads at the same time and
+/// answers 429 beyond it.
 #[utoipa::path(
     post,
     path = "/modules",
@@ -47,9 +52,13 @@ pub(crate) struct UploadQuery {
         (status = 413, body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn upload_module(State(api): State<Api>, QueryOf(query): QueryOf<UploadQuery>, request: Request) -> Result<Response, Problem> {
+    // Before the body is read: it is what takes the memory.
+    let _place = api.uploads.clone().try_acquire_owned().map_err(|_| busy("too many uploads are under way"))?;
     let (headers, bytes) = component(request, api.settings.module_bytes_max).await?;
     let module = admit(&api, &headers, bytes.clone()).await?;
     let is_new = keep(&api, &query, &module, bytes).await?;
@@ -70,16 +79,25 @@ async fn admit(api: &Api, headers: &HeaderMap, bytes: Bytes) -> Result<Module, P
         let digest = text.to_str().ok().and_then(|text| text.parse::<Digest>().ok());
         digest.ok_or_else(|| Problem::new(&codes::BAD_HEADER, "Digest: `sha256:` and 64 hexadecimal digits in lower case"))
     });
-    let promised = promised.transpose()?;
-    // On a task of its own: compiling goes on to its end, and is kept, even if the caller hangs up.
-    let gate = api.gate.clone();
-    let admitted = tokio::spawn(async move { gate.admit(bytes).await }).await.map_err(|error| Problem::internal(&error))?;
-    let inspection = admitted.map_err(|problem| Problem::executor(problem.code, &problem.message, &codes::MODULE_REFUSED))?;
-    if promised.is_some_and(|promised| promised != inspection.digest) {
-        return Err(Problem::new(&codes::DIGEST_MISMATCH, format!("the bytes that came are {}", inspection.digest))
-            .with_hint("send it again: it may have been damaged on its way"));
+    let digest = Digest(Sha256::digest(&bytes).into());
+    if promised.transpose()?.is_some_and(|promised| promised != digest) {
+        return Err(
+            Problem::new(&codes::DIGEST_MISMATCH, format!("the bytes that came are {digest}")).with_hint("send it again: it may have been damaged on its way")
+        );
     }
+    // What was admitted once need not be compiled to be admitted again.
+    if let Some(module) = api.stores().modules.find(&digest).await? {
+        return Ok(module);
+    }
+    let inspection = api.gate.admit(bytes).await.map_err(|problem| match problem.code {
+        code if code == codes::COMPILE_BUSY.name => busy(&problem.message),
+        code => Problem::executor(code, &problem.message, &codes::MODULE_REFUSED),
+    })?;
     Ok(Module { inspection, created_by: CALLER.to_owned(), created_at: api.engine.clock().now() })
+}
+
+fn busy(detail: &str) -> Problem {
+    Problem::new(&codes::COMPILE_BUSY, detail).with_hint("wait a little and send it again").with_retry_after(BUSY_RETRY_AFTER_SEC)
 }
 
 /// The bytes first: what is known of a module never speaks of bytes that are not there.

@@ -6,12 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 
+#[path = "misbehaving/written.rs"]
+mod written;
+
 const TARGET: &str = "wasm32-wasip2";
 
 struct Example {
     name: &'static str,
     guests: &'static [Guest],
+    /// Modules that no compiler makes.
+    written: Option<Written>,
 }
+
+/// Makes modules, by name, from the folder of the contract.
+type Written = fn(&Path) -> Vec<(&'static str, Vec<u8>)>;
 
 /// A guest's package is called what its module is called.
 struct Guest {
@@ -21,7 +29,7 @@ struct Guest {
 }
 
 const EXAMPLES: &[Example] = &[
-    Example { name: "code-survey", guests: &[Guest { package: "survey", folder: "survey" }] },
+    Example { name: "code-survey", guests: &[Guest { package: "survey", folder: "survey" }], written: None },
     Example {
         name: "financial-analysis",
         guests: &[
@@ -29,8 +37,10 @@ const EXAMPLES: &[Example] = &[
             Guest { package: "strategy", folder: "strategy" },
             Guest { package: "summary", folder: "summary" },
         ],
+        written: None,
     },
-    Example { name: "probe", guests: &[Guest { package: "probe", folder: "." }] },
+    Example { name: "misbehaving", guests: &[Guest { package: "misbehaving", folder: "." }], written: Some(written::modules) },
+    Example { name: "probe", guests: &[Guest { package: "probe", folder: "." }], written: None },
 ];
 
 /// Settings of the outer cargo that the inner one needs as well: where it keeps things, how it reaches the registry, and the
@@ -124,7 +134,7 @@ fn path_flags(root: &Path) -> Vec<String> {
 /// Copies the components beside the table that names them, so that a table never speaks of what a later build replaced.
 fn write_table(here: &Path, out: &Path, artifacts: &Path) {
     let mut table = String::from("static EXAMPLES: &[Example] = &[\n");
-    for Example { name, guests } in EXAMPLES {
+    for Example { name, guests, written } in EXAMPLES {
         let folder = here.join(name);
         let toml = folder.join("tower.toml");
         let readme = folder.join("README.md");
@@ -140,6 +150,13 @@ fn write_table(here: &Path, out: &Path, artifacts: &Path) {
                 fail(&format!("the component {} cannot be copied: {error}", built.display()));
             }
             let _ = writeln!(table, "        ExampleModule {{ name: {package:?}, wasm: include_bytes!({kept:?}) }},");
+        }
+        for (module, wasm) in written.map(|make| make(&here.join("../wit"))).unwrap_or_default() {
+            let kept = out.join(module).with_extension("wasm");
+            if let Err(error) = fs::write(&kept, wasm) {
+                fail(&format!("the component {} cannot be written: {error}", kept.display()));
+            }
+            let _ = writeln!(table, "        ExampleModule {{ name: {module:?}, wasm: include_bytes!({kept:?}) }},");
         }
         table.push_str("    ] },\n");
     }

@@ -94,7 +94,10 @@ impl Host {
     /// Uploads an example's modules and applies its definitions, over the API as anybody would.
     pub(crate) async fn install(&self, example: &str) {
         let example = command_tower_examples::find(example).unwrap();
-        for module in example.modules {
+        let manifest: Value = toml::from_str::<toml::Value>(example.tower_toml).unwrap().try_into().unwrap();
+        let on_demand: Vec<&str> =
+            manifest["module"].as_array().unwrap().iter().filter(|module| module["on_demand"] == true).map(|module| module["name"].as_str().unwrap()).collect();
+        for module in example.modules.iter().filter(|module| !on_demand.contains(&module.name)) {
             let response = self
                 .request(Method::POST, &format!("/api/v1/modules?name={}", module.name))
                 .header("content-type", "application/wasm")
@@ -104,10 +107,12 @@ impl Host {
                 .unwrap();
             assert!(response.status().is_success(), "{}: {}", module.name, response.text().await.unwrap());
         }
-        let manifest: Value = toml::from_str::<toml::Value>(example.tower_toml).unwrap().try_into().unwrap();
         for definition in manifest["definition"].as_array().unwrap() {
             let mut spec = definition.clone();
             let id = spec.as_object_mut().unwrap().remove("id").unwrap();
+            if on_demand.iter().any(|module| spec["code_ref"] == format!("wasm://{module}")) {
+                continue;
+            }
             if spec["capabilities"]["workspace"] == "source" && !self.args.iter().any(|arg| arg.starts_with("source=")) {
                 continue;
             }

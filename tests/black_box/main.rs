@@ -9,6 +9,7 @@ mod cli;
 mod crash;
 mod events;
 mod host;
+mod misbehaving;
 mod rest;
 mod sandbox;
 mod trees;

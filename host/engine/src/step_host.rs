@@ -21,6 +21,8 @@ use crate::running::Orders;
 const PROGRESS_BYTES_MAX: usize = 1_000;
 /// Largest piece of output that is shown before the end, in bytes.
 const PARTIAL_BYTES_MAX: usize = LOG_LINE_BYTES_MAX;
+/// What a line costs in the database however little it says, in bytes: lines of nothing are not for nothing.
+const ROW_BYTES: u64 = 128;
 
 /// One step's host.
 pub(crate) struct EngineStepHost {
@@ -88,7 +90,7 @@ impl StepHost for EngineStepHost {
                 return;
             }
             let line = LogLine { message: clean(&line.message, LOG_LINE_BYTES_MAX), ..line };
-            let bytes = (line.message.len() + line.fields.as_ref().map_or(0, |fields| fields.as_str().len())) as u64;
+            let bytes = ROW_BYTES + (line.message.len() + line.fields.as_ref().map_or(0, |fields| fields.as_str().len())) as u64;
             if bytes > reported.room {
                 reported.cut = true;
                 reported.logs.push((
@@ -104,8 +106,8 @@ impl StepHost for EngineStepHost {
 
     fn partial_output(&self, value: Json) {
         self.report(|reported, now| {
-            let bytes = value.as_str().len() as u64;
-            if bytes <= PARTIAL_BYTES_MAX as u64 && bytes <= reported.room {
+            let bytes = ROW_BYTES + value.as_str().len() as u64;
+            if value.as_str().len() <= PARTIAL_BYTES_MAX && bytes <= reported.room {
                 reported.room -= bytes;
                 reported.partials.push((now, value));
             }

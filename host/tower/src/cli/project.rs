@@ -5,6 +5,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use tower_domain::code_ref::{CodeRef, ModuleRef};
 use tower_domain::definition::DefinitionSpec;
 use tower_domain::json::Json;
 use tower_domain::name::Name;
@@ -55,11 +56,18 @@ struct ExampleHead {
 struct ModuleEntry {
     name: Name,
     path: PathBuf,
+    /// Left out, with the definitions of it, unless one of them is asked for by name.
+    #[serde(default)]
+    on_demand: bool,
 }
 
 impl Project {
-    /// An embedded example.
+    /// An embedded example, `NAME` or `NAME/DEFINITION`.
     pub(crate) fn example(name: &str) -> Result<Self, Failure> {
+        let (name, wanted) = match name.split_once('/') {
+            Some((name, definition)) => (name, Some(a_name(definition)?)),
+            None => (name, None),
+        };
         let names = || command_tower_examples::all().iter().map(|example| example.name).collect::<Vec<_>>().join(", ");
         let example = command_tower_examples::find(name);
         let example = example
@@ -68,7 +76,7 @@ impl Project {
         for module in example.modules {
             modules.push((a_name(module.name)?, Bytes::from_static(module.wasm)));
         }
-        assemble(parse(example.tower_toml, &format!("example:{name}"))?, modules)
+        assemble(parse(example.tower_toml, &format!("example:{name}"))?, modules, wanted)
     }
 
     /// A folder with a `tower.toml`, or that file itself. Builds the modules that have not been built.
@@ -84,7 +92,7 @@ impl Project {
         for entry in &parsed.module {
             modules.push((entry.name.clone(), component(&folder.join(&entry.path), &entry.name)?));
         }
-        assemble(parsed, modules)
+        assemble(parsed, modules, None)
     }
 
     /// One component, with a definition made up for it.
@@ -124,22 +132,57 @@ fn parse(text: &str, from: &str) -> Result<ProjectFile, Failure> {
     toml::from_str(text).map_err(|error| Failure::own(Exit::Usage, "BAD_PROJECT", format!("{from}: {}", error.to_string().trim_end())))
 }
 
-fn assemble(file: ProjectFile, modules: Vec<(Name, Bytes)>) -> Result<Project, Failure> {
-    let mut definitions = Vec::new();
-    for mut spec in file.definition {
+/// A definition of a project.
+struct Defined {
+    id: Name,
+    spec: Json,
+    module: ModuleRef,
+}
+
+impl Defined {
+    fn is_of(&self, module: &Name) -> bool {
+        matches!(&self.module, ModuleRef::Tag { name, .. } if name == module)
+    }
+}
+
+/// Puts a project together: all of it, or for one definition that is asked for by name.
+fn assemble(file: ProjectFile, mut modules: Vec<(Name, Bytes)>, wanted: Option<Name>) -> Result<Project, Failure> {
+    let mut definitions = defined(file.definition)?;
+    if let Some(wanted) = wanted.as_ref().filter(|wanted| !definitions.iter().any(|definition| definition.id == **wanted)) {
+        let ids = definitions.iter().map(|definition| definition.id.as_str()).collect::<Vec<_>>().join(", ");
+        let failure = Failure::own(Exit::NotFound, "NO_SUCH_DEFINITION", format!("the project has no definition `{wanted}`"));
+        return Err(failure.help(format!("it has: {ids}")));
+    }
+    for module in file.module.iter().filter(|module| module.on_demand) {
+        if !definitions.iter().any(|definition| wanted.as_ref() == Some(&definition.id) && definition.is_of(&module.name)) {
+            modules.retain(|(name, _)| *name != module.name);
+            definitions.retain(|definition| !definition.is_of(&module.name));
+        }
+    }
+    let definitions: Vec<(Name, Json)> = definitions.into_iter().map(|definition| (definition.id, definition.spec)).collect();
+    let only = (definitions.len() == 1).then(|| definitions[0].0.clone());
+    let (trigger, mut params) = file.example.map_or((None, serde_json::Map::new()), |head| (head.trigger, head.params));
+    if wanted.is_some() {
+        // They are those of another definition.
+        params.clear();
+    }
+    Ok(Project { modules, definitions, trigger: wanted.or(trigger).or(only), params: json(&params)? })
+}
+
+fn defined(specs: Vec<serde_json::Map<String, serde_json::Value>>) -> Result<Vec<Defined>, Failure> {
+    let mut definitions: Vec<Defined> = Vec::new();
+    for mut spec in specs {
         let id = spec.remove("id").and_then(|id| id.as_str().map(str::to_owned));
         let id = id.ok_or_else(|| Failure::own(Exit::Usage, "BAD_PROJECT", "a [[definition]] has no id"))?;
         let (id, spec) = (a_name(&id)?, json(&spec)?);
-        if definitions.iter().any(|(other, _)| *other == id) {
+        if definitions.iter().any(|other| other.id == id) {
             return Err(Failure::own(Exit::Usage, "BAD_PROJECT", format!("definition `{id}` stands there twice")));
         }
         // All of them before any is put, so that a mistake in the last does not leave the first behind.
-        spec_of(&id, &spec)?;
-        definitions.push((id, spec));
+        let CodeRef::Wasm(module) = DefinitionSpec::from(spec_of(&id, &spec)?).code_ref;
+        definitions.push(Defined { id, spec, module });
     }
-    let only = (definitions.len() == 1).then(|| definitions[0].0.clone());
-    let (trigger, params) = file.example.map_or((None, serde_json::Map::new()), |head| (head.trigger, head.params));
-    Ok(Project { modules, definitions, trigger: trigger.or(only), params: json(&params)? })
+    Ok(definitions)
 }
 
 /// A definition as the server would read it, with what is wrong with it said before anything is sent.

@@ -46,13 +46,13 @@ pub(crate) struct CompileArgs {
     #[arg(long, env = "TOWER_COMPILE_MIB_MAX", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=65_536))]
     pub(crate) compile_mib_max: u32,
     /// Time on the processor that compiling one module may take, in seconds
-    #[arg(long, env = "TOWER_COMPILE_CPU_SEC_MAX", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, env = "TOWER_COMPILE_CPU_SEC_MAX", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) compile_cpu_sec_max: u32,
 }
 
 impl Default for CompileArgs {
     fn default() -> Self {
-        Self { compile_mib_max: 2048, compile_cpu_sec_max: 60 }
+        Self { compile_mib_max: 2048, compile_cpu_sec_max: 30 }
     }
 }
 

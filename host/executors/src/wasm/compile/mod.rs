@@ -60,7 +60,7 @@ pub enum CompileIn {
 pub struct CompileLimits {
     /// Address space of the worker, in bytes. Default 2 GiB.
     pub memory_bytes: u64,
-    /// Time on the processor, in seconds. Default 60.
+    /// Time on the processor, in seconds. Default 30: twice what the largest interpreters take.
     pub cpu_sec: u64,
     /// Size of the native image, in bytes. Default 512 MiB.
     pub image_bytes: u64,
@@ -68,7 +68,7 @@ pub struct CompileLimits {
 
 impl Default for CompileLimits {
     fn default() -> Self {
-        Self { memory_bytes: 2 << 30, cpu_sec: 60, image_bytes: 512 << 20 }
+        Self { memory_bytes: 2 << 30, cpu_sec: 30, image_bytes: 512 << 20 }
     }
 }
 

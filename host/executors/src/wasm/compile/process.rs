@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_died_of_its_limits_is_the_modules_fault_and_any_other_is_not() {
-        assert!(judged(24, "").contains("60 s on the processor"));
+        assert!(judged(24, "").contains("30 s on the processor"));
         assert!(judged(6, "memory allocation failed").contains("2048 MiB of memory"));
         assert!(judged(6, "thread 'main' has overflowed its stack").contains("cannot cope"));
         assert!(judged(11, "").contains("cannot cope"));

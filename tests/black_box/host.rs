@@ -46,6 +46,11 @@ impl Host {
         Self { process, url, data, client: Client::new(), args, _folder: Some(folder) }
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
     /// Ends without warning, as by a power cut for the process.
     pub(crate) async fn kill_9(&mut self) {
         self.process.kill().await.unwrap();

@@ -5,9 +5,9 @@
 //! - [`process`]: one of them, as this process sees it
 //! - [`Compiler`]: how many there are at a time, and who waits
 //!
-//! Two lanes keep honest modules from waiting behind the others. Everything begins in the short lane and may stay there for what a
-//! component of its size needs; what takes longer goes on in the long lane, where it waits for its turn. A bomb is small, or it would
-//! be no bomb: it leaves the short lane after about a second.
+//! Two lanes keep honest modules from waiting behind the others. Everything begins in the short lane and may use there as much of the
+//! processor as a component of its size needs; what takes more goes on in the long lane, where it waits for its turn. A bomb is
+//! small, or it would be no bomb: it leaves the short lane after about half a second.
 
 mod process;
 mod worker;
@@ -31,9 +31,14 @@ use process::Worker;
 
 pub use worker::compile_worker;
 
-/// How long any component may stay in the short lane, and how much longer for each MiB of it: twice what honest ones were seen to need.
-const SHORT_LANE: Duration = Duration::from_secs(1);
+/// Time on the processor that any component may use in the short lane, and how much more for each MiB of it: twice what honest ones
+/// were seen to need.
+const SHORT_LANE: Duration = Duration::from_millis(500);
 const SHORT_LANE_PER_MIB: Duration = Duration::from_secs(3);
+/// How often it is looked at.
+const SHORT_LANE_TICK: Duration = Duration::from_millis(20);
+/// How many times as long it may take by the clock: a worker that gets no time is not to hold up the lane.
+const SHORT_LANE_CLOCK: u32 = 10;
 /// Uploads that may wait for the long lane; those beyond are turned away.
 const LONG_LANE_WAITING_MAX: usize = 4;
 
@@ -137,10 +142,11 @@ impl Compiler {
         };
         let mut worker = Worker::start(command, &self.limits, &self.folder)?;
         let done = {
+            let used_up = used_up(worker.id(), short_lane(bytes.len()));
             let mut compiling = Box::pin(worker.compile(&bytes));
-            match tokio::time::timeout(short_lane(bytes.len()), &mut compiling).await {
-                Ok(compiled) => Some(compiled),
-                Err(_) => match self.long.try_acquire() {
+            tokio::select! {
+                compiled = &mut compiling => Some(compiled),
+                () = used_up => match self.long.try_acquire() {
                     Ok(_long) => {
                         place.take();
                         Some(compiling.await)
@@ -191,6 +197,20 @@ struct Waiting<'a>(&'a AtomicUsize);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until a worker has used so much of the processor.
+async fn used_up(worker: Option<u32>, time: Duration) {
+    let clock = tokio::time::sleep(time * SHORT_LANE_CLOCK);
+    let processor = async {
+        while worker.and_then(process::processor_time).is_none_or(|used| used < time) {
+            tokio::time::sleep(SHORT_LANE_TICK).await;
+        }
+    };
+    tokio::select! {
+        () = clock => {}
+        () = processor => {}
     }
 }
 

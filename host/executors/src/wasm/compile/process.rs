@@ -38,6 +38,11 @@ impl Worker {
         Ok(Self { process: worker.spawn().map_err(trouble)?, limits: *limits, image })
     }
 
+    /// Its number; none: it has ended.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Hands it the component and waits for what comes of it.
     pub(super) async fn compile(&mut self, bytes: &[u8]) -> Result<Inspection, CompileError> {
         // The processor's time is limited, but a worker that gets none of it must not be waited for for ever.
@@ -80,6 +85,15 @@ impl Worker {
             tracing::warn!(%error, "a compiler could not be ended");
         }
     }
+}
+
+/// What a process has used of the processor so far; none where the system does not tell.
+pub(super) fn processor_time(process: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything; 14th and 15th of all fields are the time in user mode and in the kernel.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 async fn feed(stdin: &mut ChildStdin, limits: &CompileLimits, bytes: &[u8]) -> io::Result<()> {

@@ -19,6 +19,7 @@ const PAGE_LINES: u32 = 500;
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// A trace, or a task: then with everything below it
+    #[arg(add = super::complete::traces())]
     id: String,
     /// Go on as lines come, until the trace or the task has ended
     #[arg(short = 'f', long)]
@@ -50,7 +51,7 @@ pub(crate) async fn which(client: &Client, text: &str) -> Result<Which, Failure>
             let task = TaskId(trace.0);
             match client.get(&format!("/tasks/{task}"), &[]).await {
                 Ok(_) => Ok(Which::Task(task)),
-                Err(none) if none.exit == Exit::NotFound => Err(Failure::own(Exit::NotFound, "NOT_FOUND", format!("there is no trace and no task {trace}"))
+                Err(none) if none.exit == Exit::NotFound => Err(Failure::own(&super::codes::NO_SUCH_THING, format!("there is no trace and no task {trace}"))
                     .help("tower traces lists traces; tower tasks TRACE lists tasks")),
                 Err(failure) => Err(failure),
             }

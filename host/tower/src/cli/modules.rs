@@ -19,16 +19,19 @@ pub(crate) enum ModulesVerb {
     /// Show what is under a name
     Show {
         /// The module's name
+        #[arg(add = super::complete::modules())]
         name: Name,
     },
     /// Print a module's world as WIT text
     Wit {
         /// NAME[:TAG] or NAME@sha256:…
+        #[arg(add = super::complete::tags())]
         module: String,
     },
     /// Move a tag
     Tag {
         /// The module's name
+        #[arg(add = super::complete::modules())]
         name: Name,
         /// The tag
         tag: Name,

@@ -30,6 +30,7 @@ use crate::config::{HostConfig, Mount, parse_duration};
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// A folder with a tower.toml, a .wasm file, or example:NAME
+    #[arg(add = super::complete::projects())]
     project: String,
     #[command(flatten)]
     params: ParamArgs,
@@ -39,11 +40,11 @@ pub(crate) struct RunArgs {
     /// A folder that definitions may be granted by this name, read-only (repeatable)
     #[arg(long = "mount", value_name = "NAME=DIR")]
     mounts: Vec<Mount>,
-    /// Cancel it after so long, to see how it takes that
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Cancel it after DURATION, such as 2s, to see how it takes that
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     cancel_after: Option<Duration>,
     /// How long a cancelled step may go on
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = parse_duration)]
     cancel_grace: Duration,
 }
 

@@ -4,17 +4,18 @@ use clap::Args;
 use tower_domain::clock::{Clock, SystemClock};
 use tower_domain::id::{TaskId, TraceId};
 
-use super::Context;
 use super::failure::Failure;
 use super::output::{PageArgs, fields};
 use super::run::pretty;
 use super::term::{Term, one_line, seconds};
+use super::{Context, codes, complete};
 use crate::api::types::{List, TaskBody};
 
 /// Which tasks.
 #[derive(Debug, Args)]
 pub(crate) struct TasksArgs {
     /// The trace
+    #[arg(add = complete::traces())]
     trace: TraceId,
     /// In one of these states
     #[arg(long, value_delimiter = ',')]
@@ -26,7 +27,7 @@ pub(crate) struct TasksArgs {
     #[arg(long)]
     layer: Option<u32>,
     /// Children of this task
-    #[arg(long, value_name = "TASK")]
+    #[arg(long, value_name = "TASK", add = complete::tasks())]
     parent: Option<TaskId>,
     #[command(flatten)]
     page: PageArgs,
@@ -36,6 +37,7 @@ pub(crate) struct TasksArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TaskArgs {
     /// The task
+    #[arg(add = complete::tasks())]
     task: TaskId,
 }
 
@@ -45,8 +47,15 @@ pub(crate) async fn list(args: TasksArgs, context: &Context) -> Result<(), Failu
     query.extend(args.phase.iter().map(|phase| ("phase", phase.clone())));
     query.extend(args.layer.map(|layer| ("layer", layer.to_string())));
     query.extend(args.parent.map(|parent| ("parent_id", parent.to_string())));
-    let reply = context.client()?.get(&format!("/traces/{}/tasks", args.trace), &query).await?;
+    let client = context.client()?;
+    let reply = client.get(&format!("/traces/{}/tasks", args.trace), &query).await?;
     let tasks: List<TaskBody> = reply.read()?;
+    if let (Some(parent), true) = (args.parent, tasks.items.is_empty()) {
+        let parent: TaskBody = client.get(&format!("/tasks/{parent}"), &[]).await?.read()?;
+        if parent.trace_id != args.trace {
+            return Err(Failure::own(&codes::NO_SUCH_THING, format!("the task {} is of another trace: {}", parent.id, parent.trace_id)));
+        }
+    }
     let ids: Vec<String> = tasks.items.iter().map(|task| task.id.to_string()).collect();
     let rows: Vec<_> = tasks.items.iter().map(|task| row(&context.out.term, task)).collect();
     context.out.list(&reply, &["STATE", "PHASE", "TASK", "KEY", "ACTOR", "LAYER", "TIME", "ERROR"], &rows, &ids)
@@ -56,7 +65,8 @@ fn time(task: &TaskBody) -> String {
     task.started_at.map_or_else(String::new, |from| seconds(task.finished_at.unwrap_or_else(|| SystemClock.now()).since(from)))
 }
 
-fn error(task: &TaskBody) -> String {
+/// Its error on one line.
+pub(crate) fn error(task: &TaskBody) -> String {
     task.error_code.as_ref().map_or_else(String::new, |code| format!("{code} {}", one_line(task.error_msg.as_deref().unwrap_or_default())))
 }
 

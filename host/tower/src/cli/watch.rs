@@ -13,6 +13,7 @@ use crate::api::types::TraceBody;
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// The trace
+    #[arg(add = super::complete::traces())]
     trace: TraceId,
 }
 

@@ -23,8 +23,10 @@ pub enum Place {
     EndedTask,
     /// On a module that is not taken, or on a definition that names it.
     Module,
-    /// In the answer to a guest's call of `split`.
+    /// On a task whose step handed on a refusal of its `split`, as the SDK does. The contract has the same word without `SPLIT_`.
     Split,
+    /// On a task, put there by the SDK that its code is built with.
+    Sdk,
     /// In the answer to an event from outside.
     Event,
 }
@@ -122,21 +124,39 @@ codes! {
     }
     Split {
         /// The task may not split: it is an EXECUTION, an aggregator, or an agent at the lowest layer.
-        NOT_ALLOWED => "Make it an AGENT, or raise max_layers.";
+        SPLIT_NOT_ALLOWED => "Make it an AGENT, or raise max_layers.";
         /// More children than `max_children` of the definition.
-        TOO_MANY_CHILDREN => "Split in two steps: children that split again.";
+        SPLIT_TOO_MANY_CHILDREN => "Split in two steps: children that split again.";
         /// The trace would have more tasks than one may have.
-        TRACE_TOO_LARGE => "Begin several traces.";
+        SPLIT_TRACE_TOO_LARGE => "Begin several traces.";
         /// A child is malformed or out of bounds; the message names it and the field.
-        INVALID_CHILD => "Mend the child that the message names.";
+        SPLIT_INVALID_CHILD => "Mend the child that the message names.";
         /// A child's key is taken by a child with other content.
-        DUPLICATE_KEY => "Give each child of a parent a key of its own. The same child twice is one child.";
+        SPLIT_DUPLICATE_KEY => "Give each child of a parent a key of its own. The same child twice is one child.";
         /// A child depends on a key that no sibling has.
-        UNKNOWN_DEPENDENCY => "Split the sibling in the same call or before, under that key.";
+        SPLIT_UNKNOWN_DEPENDENCY => "Split the sibling in the same call or before, under that key.";
         /// A child would wait for itself, in one step or around a circle.
-        CYCLE => "Take one of the depends_on of the circle away.";
+        SPLIT_CYCLE => "Take one of the depends_on of the circle away.";
         /// A child's definition is not there, or is not active.
-        UNKNOWN_DEFINITION => "`tower defs ls` lists them; `tower apply` puts them.";
+        SPLIT_UNKNOWN_DEFINITION => "`tower defs ls` lists them; `tower apply` puts them.";
+    }
+    Sdk {
+        /// The params do not fit the type that the code reads them as.
+        BAD_PARAMS => "Trigger it with params that fit; a `params_schema` in the definition refuses others before anything runs.";
+        /// Something that the code wanted to hand to its host does not become JSON.
+        BAD_JSON => "Keep to what JSON has: maps with text as keys, and finite numbers.";
+        /// The output does not become JSON; or another task's output is not what the code reads it as.
+        BAD_OUTPUT => "The message says whose output it is; make both sides agree on its type.";
+        /// What an earlier run of the task carried over is not what the code reads it as.
+        BAD_CARRIED => "Read it as what was handed to `Outcome::paused`, or retry the trace from its beginning.";
+        /// A file of the workspace could not be read.
+        IO_ERROR => "The message names it; look at the folder behind `--mount`.";
+        /// The code asks for the result of a sibling that the task does not depend on.
+        NO_UPSTREAM => "Name the sibling in depends_on.";
+        /// The code asks for the output of a task that has none, as it did not succeed.
+        NO_OUTPUT => "Look at that task; `status` of its result says how it ended.";
+        /// The output of another task is too large to be handed over.
+        OUTPUT_ELSEWHERE => "Let that task return less; its output is at the URL in the message.";
     }
     Event {
         /// Another event was accepted under this `event_id`, with other content.
@@ -170,7 +190,7 @@ mod tests {
     #[test]
     fn every_reason_to_refuse_a_split_is_explained() {
         for reason in SplitRefusal::ALL {
-            assert_eq!(find(reason.as_str()).map(|code| code.place), Some(Place::Split), "{reason}");
+            assert_eq!(find(&format!("SPLIT_{reason}")).map(|code| code.place), Some(Place::Split), "{reason}");
         }
     }
 }

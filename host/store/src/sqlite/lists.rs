@@ -82,7 +82,7 @@ statements! {
     // its kind, SQLite takes bare columns from the row that has it.
     DEAD_LETTER_GROUPS = concat!(
         "SELECT CASE WHEN ?7 THEN job_id ELSE error_code END AS name, count(*), count(DISTINCT trace_id), max(id), finished_at, error_message FROM ( \
-             SELECT t.id, t.trace_id, t.job_id, t.error_code, t.finished_at, t.error_message FROM tasks AS t ", dead_letters!(), "LIMIT ?6) \
+             SELECT t.id, t.trace_id, t.job_id, t.error_code, t.finished_at, t.error_message FROM tasks AS t ", dead_letters!(), "LIMIT ?6) AS page \
          GROUP BY name ORDER BY count(*) DESC, name LIMIT ?8"
     );
 }

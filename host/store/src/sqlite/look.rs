@@ -36,7 +36,7 @@ pub struct FileState {
     pub free_pages: u64,
     /// Bytes of a page.
     pub page_bytes: u64,
-    /// Whether a tower has it open, or had and died.
+    /// Whether a tower has it open.
     pub in_use: bool,
 }
 
@@ -54,14 +54,15 @@ pub async fn look(path: &Path) -> Result<Look, StoreError> {
     let shown = path.display();
     let unusable = |error: sqlx::Error| StoreError::Unusable(format!("{shown} cannot be read as a database: {error}"));
     let stamp = stamp(path).map_err(|error| StoreError::Unusable(format!("{shown} cannot be read: {error}")))?;
-    // A log beside the file means that somebody has it open, or died: then SQLite's own locks are needed. Without one, opening it in the
-    // usual way would make one, and leave it there.
-    let in_use = beside(path, "-wal").exists() || beside(path, "-shm").exists();
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(!in_use).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
+    let in_use = is_locked(path);
+    // Where somebody has it open, or died with something in the log, SQLite's own locks are needed. Elsewhere, opening it in the usual way
+    // would make a log, and leave it there.
+    let still = !in_use && log_bytes(path) == 0;
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(still).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
     let mut probe = options.connect().await.map_err(unusable)?;
     let schema = recognise(&mut probe, path).await?;
     probe.close().await.map_err(unusable)?;
-    let mut conn = base().filename(path).read_only(true).immutable(!in_use).pragma("query_only", "ON").connect().await?;
+    let mut conn = base().filename(path).read_only(true).immutable(still).pragma("query_only", "ON").connect().await?;
     let file = FileState {
         schema,
         pages: number(&mut conn, "PRAGMA page_count").await?,
@@ -71,7 +72,7 @@ pub async fn look(path: &Path) -> Result<Look, StoreError> {
     };
     let writer = Writer { conn, open: false, virtual_time: 0, nothing_waits: false };
     let store = SqliteStore { writer: Arc::new(Mutex::new(writer)), readers: None, _lock: None };
-    Ok(Look { store, file, path: path.to_owned(), still: (!in_use).then_some(stamp) })
+    Ok(Look { store, file, path: path.to_owned(), still: still.then_some(stamp) })
 }
 
 impl Look {
@@ -84,7 +85,7 @@ impl Look {
 
     /// Whether what was seen was one state of the file: nobody began to write to it meanwhile.
     pub fn was_still(&self) -> bool {
-        self.still.as_ref().is_none_or(|then| stamp(&self.path).is_ok_and(|now| now == *then) && !beside(&self.path, "-wal").exists())
+        self.still.as_ref().is_none_or(|then| stamp(&self.path).is_ok_and(|now| now == *then) && log_bytes(&self.path) == 0)
     }
 }
 
@@ -115,6 +116,17 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
+}
+
+/// Whether a tower holds the file's lock. It is looked at for an instant, and not taken from a tower that starts.
+fn is_locked(path: &Path) -> bool {
+    let Ok(lock) = std::fs::File::open(beside(path, ".lock")) else { return false };
+    matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+}
+
+/// What of the file's latest is in its log and not in itself, in bytes.
+fn log_bytes(path: &Path) -> u64 {
+    std::fs::metadata(beside(path, "-wal")).map_or(0, |log| log.len())
 }
 
 fn stamp(path: &Path) -> std::io::Result<Stamp> {

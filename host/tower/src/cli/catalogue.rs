@@ -39,6 +39,9 @@ pub(crate) fn all() -> BTreeMap<&'static str, Entry> {
     }
     for code in api::ALL {
         let entry = entries.entry(code.name).or_insert_with(|| Entry { code: code.name, means: tidy(code.doc), ..Entry::default() });
+        if retells(&entry.means, code.doc) {
+            entry.means.push_str(&format!(" In an answer of the API: {}", tidy(code.doc)));
+        }
         entry.appears.push("the API's answer");
         entry.http_status = Some(code.status);
         entry.exit_code = Some(Exit::of_problem(code.status, code.name) as u8);
@@ -52,12 +55,18 @@ pub(crate) fn all() -> BTreeMap<&'static str, Entry> {
     entries
 }
 
+/// Whether one word means something else in an answer of the API than on a task.
+fn retells(means: &str, doc: &str) -> bool {
+    !doc.is_empty() && means != tidy(doc)
+}
+
 fn place(place: Place) -> (&'static str, Option<bool>) {
     match place {
         Place::RetriedTask => ("a task's error", Some(true)),
         Place::EndedTask => ("a task's error", Some(false)),
         Place::Module => ("a refused module or definition; a task's error, where the module went later", Some(false)),
-        Place::Split => ("the answer to a step's split", None),
+        Place::Split => ("a task's error, where its step handed on a refused split", Some(false)),
+        Place::Sdk => ("a task's error, from the SDK", Some(false)),
         Place::Event => ("the verdict on a posted event", None),
     }
 }
@@ -69,7 +78,7 @@ fn tidy(doc: &str) -> String {
 
 /// The names nearest to a word, the nearest first; none that is far off.
 pub(crate) fn near<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    const NEAR: f64 = 0.8;
+    const NEAR: f64 = 0.6;
     const SHOWN_MAX: usize = 5;
     let mut near: Vec<(f64, &str)> = names.map(|name| (closeness(word, name), name)).filter(|(close, _)| *close > NEAR).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
@@ -79,7 +88,7 @@ pub(crate) fn near<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<
 fn closeness(word: &str, name: &str) -> f64 {
     let (word, name) = (word.to_ascii_uppercase(), name.to_ascii_uppercase());
     let part = word.len() >= 4 && name.split('_').any(|part| part == word);
-    if part { 1.0 } else { strsim::jaro_winkler(&word, &name) }
+    if part { 1.0 } else { strsim::normalized_damerau_levenshtein(&word, &name) }
 }
 
 /// docs/errors.md.

@@ -1,11 +1,12 @@
 //! `tower completions`: a script for the shell, which asks this program what may come next. Ids, names and tags come from the server; when
 //! it does not answer at once, there are none, and nothing is said.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, ValueEnum};
 use clap_complete::CompletionCandidate;
-use clap_complete::engine::ArgValueCandidates;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, PathCompleter, ValueCompleter};
 use clap_complete::env::{CompleteEnv, Shells};
 use serde_json::Value;
 
@@ -88,17 +89,25 @@ pub(crate) fn modules() -> ArgValueCandidates {
     })
 }
 
-/// Names of modules with their tags.
-pub(crate) fn tags() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| {
+/// Names of modules with their tags, and files.
+pub(crate) fn tags() -> ArgValueCompleter {
+    with_files(|| {
         let tags = ask(&["/modules?limit=500".to_owned()]);
-        tags.iter().filter_map(|tag| Some(CompletionCandidate::new(format!("{}:{}", tag["name"].as_str()?, tag["tag"].as_str()?)))).collect()
+        tags.iter().filter_map(|tag| Some(format!("{}:{}", tag["name"].as_str()?, tag["tag"].as_str()?))).collect()
     })
 }
 
-/// What can be run: the examples. Files are the shell's own.
-pub(crate) fn projects() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| command_tower_examples::all().iter().map(|example| CompletionCandidate::new(format!("example:{}", example.name))).collect())
+/// What can be run: examples, and files.
+pub(crate) fn projects() -> ArgValueCompleter {
+    with_files(|| command_tower_examples::all().iter().map(|example| format!("example:{}", example.name)).collect())
+}
+
+fn with_files(words: impl Fn() -> Vec<String> + Send + Sync + 'static) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| {
+        let begins = current.to_string_lossy();
+        let fitting = words().into_iter().filter(|word| word.starts_with(&*begins)).map(CompletionCandidate::new);
+        fitting.chain(PathCompleter::any().complete(current)).collect()
+    })
 }
 
 /// Error codes.

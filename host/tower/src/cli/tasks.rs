@@ -4,12 +4,13 @@ use clap::Args;
 use tower_domain::clock::{Clock, SystemClock};
 use tower_domain::id::{TaskId, TraceId};
 
+use super::client::Client;
 use super::failure::Failure;
-use super::output::{PageArgs, fields};
+use super::output::{PageArgs, ago, fields};
 use super::run::pretty;
 use super::term::{Term, one_line, seconds};
 use super::{Context, codes, complete};
-use crate::api::types::{List, TaskBody};
+use crate::api::types::{ControlAction, ControlEventBody, List, Status, TaskBody};
 
 /// Which tasks.
 #[derive(Debug, Args)]
@@ -84,13 +85,26 @@ fn row(term: &Term, task: &TaskBody) -> Vec<String> {
 }
 
 pub(crate) async fn show(args: TaskArgs, context: &Context) -> Result<(), Failure> {
-    let reply = context.client()?.get(&format!("/tasks/{}", args.task), &[]).await?;
+    let client = context.client()?;
+    let reply = client.get(&format!("/tasks/{}", args.task), &[]).await?;
     let task: TaskBody = reply.read()?;
-    context.out.one(&reply, &task.id.to_string(), |term| describe(term, &task));
+    let cancelled = if task.cancelling || task.status == Status::Cancelled { cancelled_by(&client, &task).await? } else { String::new() };
+    context.out.one(&reply, &task.id.to_string(), |term| describe(term, &task, cancelled));
     Ok(())
 }
 
-fn describe(term: &Term, task: &TaskBody) -> String {
+/// Who cancelled it, or the tree above it, and why.
+async fn cancelled_by(client: &Client, task: &TaskBody) -> Result<String, Failure> {
+    let orders: List<ControlEventBody> = client.get(&format!("/traces/{}/control-events", task.trace_id), &[]).await?.read()?;
+    let above = |id: TaskId| task.node_path.split('/').any(|part| part == id.to_string());
+    let order = orders.items.iter().find(|order| order.action == ControlAction::Cancel && order.task_id.is_none_or(above));
+    Ok(order.map_or_else(String::new, |order| {
+        let why = if order.reason.is_empty() { String::new() } else { format!(": {}", one_line(&order.reason)) };
+        format!("{} by {}{why}", ago(order.created_at), one_line(&order.triggered_by))
+    }))
+}
+
+fn describe(term: &Term, task: &TaskBody, cancelled: String) -> String {
     let waits: Vec<String> = task.waiting_on.iter().map(|wait| serde_json::to_string(wait).unwrap_or_default()).collect();
     let attempts = task.attempts.iter().flatten().map(|attempt| {
         let error = attempt.error.as_ref().map_or_else(String::new, |error| format!("  {} {}", error.code, one_line(&error.message)));
@@ -117,6 +131,7 @@ fn describe(term: &Term, task: &TaskBody) -> String {
             ("children", if task.split_count > 0 { format!("{} of {} succeeded", task.succeeded_children, task.split_count) } else { String::new() }),
             ("time", time(task)),
             ("error", error(task)),
+            ("cancelled", cancelled),
             ("attempts", attempts.collect::<Vec<_>>().join("\n")),
             ("params", pretty(&task.input_params)),
             ("output", task.output.as_ref().map(pretty).or_else(|| task.output_ref.clone()).unwrap_or_default()),

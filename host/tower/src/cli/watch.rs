@@ -6,7 +6,7 @@ use tower_domain::id::TraceId;
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::live::{Canvas, Source, outcome, watch};
-use super::output::err_line;
+use super::output::{Format, err_line};
 use crate::api::types::TraceBody;
 
 /// What to watch.
@@ -22,7 +22,12 @@ pub(crate) async fn run(args: WatchArgs, context: &Context) -> Result<(), Failur
     if context.out.is_json() {
         return events(&client, args.trace, context).await;
     }
-    let trace = watch_or_detach(&Source::Remote(client), args.trace, Canvas::Stdout(context.out.term), true).await?;
+    let by_id = context.out.format() == Format::Id;
+    let canvas = if by_id { Canvas::Stderr(context.err) } else { Canvas::Stdout(context.out.term) };
+    let trace = watch_or_detach(&Source::Remote(client), args.trace, canvas, true).await?;
+    if by_id {
+        context.out.line(&trace.trace_id.to_string());
+    }
     outcome(&trace)
 }
 

@@ -14,7 +14,7 @@ fn offered(url: &str, words: &[&str]) -> Vec<String> {
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     // The word that is completed is the last one, and the function is told it once more.
     let script = "source <(tower completions bash); COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9; \
-                  _clap_complete_tower tower \"${COMP_WORDS[COMP_CWORD]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+                  COMP_WORDBREAKS=\" =:\"; _tower tower \"${COMP_WORDS[COMP_CWORD]}\" \"\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let output = Command::new("bash").args(["-c", script, "bash", "tower"]).args(words).env("PATH", path).env("TOWER_URL", url).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.stderr.is_empty(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -35,8 +35,11 @@ async fn bash_completes_verbs_and_what_the_server_has() {
     assert_eq!(offered(&["task", &root[..10]]), [root]);
     assert_eq!(offered(&["trigger", "probe-ex"]), ["probe-exec"]);
     assert_eq!(offered(&["modules", "show", ""])[0], "probe");
-    assert_eq!(offered(&["inspect", "probe:l"]), ["probe:latest"]);
-    assert_eq!(offered(&["run", "example:fin"]), ["example:financial-analysis"]);
+    // Words with a colon come in pieces, and only the last piece is put in.
+    assert_eq!(offered(&["inspect", "probe", ":", "l"]), ["latest"]);
+    assert_eq!(offered(&["run", "example", ":"]).len(), 3);
+    assert_eq!(offered(&["run", "example", ":", "fin"]), ["financial-analysis"]);
+    assert_eq!(offered(&["run", "exam"]).len(), 3);
     assert_eq!(offered(&["help", "GUEST_TIME"]), ["GUEST_TIMEOUT"]);
 }
 

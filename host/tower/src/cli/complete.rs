@@ -23,6 +23,37 @@ const TRACES_MAX: u32 = 50;
 /// Traces whose tasks are offered, the newest.
 const TRACES_OF_TASKS_MAX: usize = 3;
 
+/// bash takes `example:name` and `module:tag` for three words each. They are joined before the question, and of the answers only what comes
+/// after the last colon is put in.
+const BASH_COLONS: &str = r#"
+_tower() {
+    local -a words=()
+    local word last index=$COMP_CWORD i
+    for ((i = 0; i < ${#COMP_WORDS[@]}; i++)); do
+        word=${COMP_WORDS[i]}
+        last=$((${#words[@]} - 1))
+        if ((last > 0)) && [[ $word == : || ${words[last]} == *: ]]; then
+            words[last]+=$word
+            if ((i <= COMP_CWORD)); then index=$((index - 1)); fi
+        else
+            words+=("$word")
+        fi
+    done
+    local -a COMP_WORDS=("${words[@]}")
+    local COMP_CWORD=$index
+    local current=${words[index]}
+    _clap_complete_tower "$1" "$current" "$3"
+    if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"${current%"${current##*:}"}"}")
+    fi
+}
+if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
+    complete -o nospace -o bashdefault -o default -o nosort -F _tower tower
+else
+    complete -o nospace -o bashdefault -o default -F _tower tower
+fi
+"#;
+
 /// Which shell.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
@@ -51,6 +82,9 @@ pub(crate) fn run(args: &CompletionsArgs, context: &Context) -> Result<(), Failu
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "tower", "tower", "tower", &mut script)?;
     context.out.text(&String::from_utf8_lossy(&script));
+    if matches!(args.shell, Shell::Bash) {
+        context.out.text(BASH_COLONS);
+    }
     Ok(())
 }
 

@@ -81,6 +81,8 @@ codes! {
         GUEST_CANCELLED_ITSELF => "To give up, return a fatal error.";
         /// The step returned `paused`, and nobody had paused it.
         NOT_PAUSED => "To try again later, return a retryable error.";
+        /// The children that the step split off would have made more tasks than a trace may have.
+        TRACE_TOO_LARGE => "Split into fewer children, or begin several traces.";
         /// An aggregator without an `aggregate` export has more results to work on than `run` can be given.
         UPSTREAM_TOO_LARGE => "Export `aggregate`, which reads results page by page.";
         /// Fewer children succeeded than the definition's `aggregation` asks for.

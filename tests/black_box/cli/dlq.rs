@@ -1,5 +1,7 @@
 //! `tower dlq`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{install_once, ok, run};
@@ -57,6 +59,8 @@ async fn replaying_by_filter_asks_first_and_retries_each_trace_once() {
     // What was retried is dealt with; its retries, which failed again, are dead letters of their own.
     let open = ok(some, &["dlq", "ls", "--error", "NOT_YET", "--json"]);
     assert!(new.iter().all(|id| open.contains(id.as_str())), "{open}");
+    let next: Vec<String> = ok(some, &with(&["--dry-run", "-o", "id"])).lines().map(str::to_owned).collect();
+    assert_eq!(next.iter().collect::<BTreeSet<_>>(), new.iter().collect::<BTreeSet<_>>());
     assert_eq!(run(some, &["dlq", "replay"]).status.code(), Some(2));
     assert_eq!(run(some, &["dlq", "replay", "--filter", "colour=red", "--yes"]).status.code(), Some(2));
 }

@@ -125,7 +125,7 @@ async fn looking_at_a_database_changes_nothing() {
     assert_eq!(tower_store::invariants::check(&look.store).await.unwrap(), []);
     assert!(!look.file.in_use && look.was_still());
     drop(look);
-    assert_eq!(files(folder.path()), before);
+    assert!(files(folder.path()) == before, "looking made a file, or changed one");
     // Somebody who begins to write meanwhile is noticed.
     let look = sqlite::look(&path).await.unwrap();
     change(&path, "CREATE TABLE meanwhile (id INTEGER)").await;

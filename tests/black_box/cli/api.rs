@@ -19,6 +19,7 @@ async fn any_route_is_reached_and_its_body_printed_as_it_is() {
     let direct = host.request(reqwest::Method::GET, &format!("/api/v1/traces/{id}/tasks")).send().await.unwrap().text().await.unwrap();
     assert_eq!(ok(some, &["api", "GET", &format!("/traces/{id}/tasks")]), direct, "byte for byte");
     assert!(ok(some, &["api", "GET", "/health"]).contains("\"ok\""));
+    assert!(ok(some, &["api", "GET", "/readyz", "--root"]).contains("\"ready\""));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), json!({ "definition": "probe", "params": { "do": "echo" } }).to_string()).unwrap();
     ok(some, &["api", "POST", "/traces", "-d", &format!("@{}", file.path().display())]);

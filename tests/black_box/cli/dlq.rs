@@ -65,6 +65,23 @@ async fn replaying_by_filter_asks_first_and_retries_each_trace_once() {
     assert_eq!(run(some, &["dlq", "replay", "--filter", "colour=red", "--yes"]).status.code(), Some(2));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_it_is_enough_to_say_yes() {
+    let host = with_dead_letters().await;
+    for (answer, traces) in [("n\n", 3), ("y\n", 5)] {
+        // `script` lends a terminal.
+        let line = format!("{} dlq replay --error NOT_YET", env!("CARGO_BIN_EXE_tower"));
+        let mut command = std::process::Command::new("timeout");
+        command.args(["60", "script", "-qec", &line, "/dev/null"]).env("TOWER_URL", &host.url).stdin(std::process::Stdio::piped());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), answer.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("2 dead letters of 2 traces"), "{output:?}");
+        assert_eq!((output.status.success(), host.all("/api/v1/traces").await.len()), (traces == 5, traces));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn replaying_by_id_under_one_key_is_one_replay() {
     let host = with_dead_letters().await;

@@ -43,6 +43,16 @@ fn a_server_in_the_environment_is_no_part_of_the_usage() {
     assert!(said.contains("Usage: tower trigger") && !said.contains("--url"), "{said}");
 }
 
+#[test]
+fn a_wrong_command_line_is_a_problem_object_too() {
+    for args in [&["trigger", "--json"][..], &["traces", "-o", "json", "--limit", "0"], &["fly", "--json"]] {
+        let refused = run(None, args);
+        let problem: Value = serde_json::from_slice(&refused.stderr).unwrap_or_else(|error| panic!("{args:?}: {error}: {refused:?}"));
+        assert_eq!((refused.status.code(), &problem["code"]), (Some(2), &json!("USAGE")), "{args:?}");
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_and_watch_have_every_form() {
     let host = Host::start(&[]).await;

@@ -22,8 +22,11 @@ pub(crate) struct ApiArgs {
     /// GET, POST, PUT, PATCH or DELETE
     #[arg(value_parser = method)]
     method: Method,
-    /// The path; /api/v1 may be left out: `/traces?limit=5`
+    /// The path; where it does not begin with /api/, /api/v1 is put before it: `/traces?limit=5`
     path: String,
+    /// Take the path as it is, for what lies beside the API: `/readyz`, `/openapi.json`
+    #[arg(long)]
+    root: bool,
     /// A body: JSON text, @FILE, or - for standard input
     #[arg(short = 'd', long, value_name = "BODY")]
     data: Option<String>,
@@ -61,7 +64,8 @@ pub(crate) async fn run(args: ApiArgs, context: &Context) -> Result<(), Failure>
     let client = context.client()?;
     let body = args.data.as_deref().map(body).transpose()?;
     let headers: HeaderMap = args.headers.iter().cloned().collect();
-    let mut path = args.path.clone();
+    let first = if args.root || args.path.starts_with("/api/") || !args.path.starts_with('/') { args.path.clone() } else { format!("/api/v1{}", args.path) };
+    let mut path = first.clone();
     for _ in 0..PAGES_MAX {
         let reply = client.raw(args.method.clone(), &path, headers.clone(), body.clone()).await?;
         context.out.bytes(&reply.body);
@@ -72,7 +76,7 @@ pub(crate) async fn run(args: ApiArgs, context: &Context) -> Result<(), Failure>
             Some(cursor) => {
                 // Bodies end without a line of their own.
                 context.out.text("\n");
-                path = with_cursor(&args.path, &cursor);
+                path = with_cursor(&first, &cursor);
             }
             None => return Ok(()),
         }

@@ -102,9 +102,9 @@ impl Client {
         Ok(Reply { status, body, date })
     }
 
-    /// Any request on any path of the server, with or without its prefix.
+    /// Any request on any path of the server.
     pub(crate) async fn raw(&self, method: Method, path: &str, headers: HeaderMap, body: Option<Bytes>) -> Result<Reply, Failure> {
-        let mut request = self.http.request(method, self.any(path)?).headers(headers.clone());
+        let mut request = self.http.request(method, self.whole(path)?).headers(headers.clone());
         if let Some(body) = body {
             if !headers.contains_key("content-type") {
                 request = request.header("content-type", "application/json");
@@ -116,19 +116,16 @@ impl Client {
 
     /// GET, of a path with its query.
     pub(crate) async fn get_path(&self, path: &str) -> Result<Reply, Failure> {
-        self.send(self.http.get(self.any(path)?)).await
+        self.send(self.http.get(self.whole(&format!("/api/v1{path}"))?)).await
     }
 
-    /// A path as somebody wrote it.
-    fn any(&self, path: &str) -> Result<Url, Failure> {
+    fn whole(&self, path: &str) -> Result<Url, Failure> {
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-        let outside = ["/api/", "/health", "/docs", "/events", "/problems/"].iter().any(|known| path.starts_with(known));
         if !path.starts_with('/') {
             return Err(Failure::usage(format!("`{path}`: a path begins with /, such as /traces")));
         }
         let mut url = self.base.clone();
-        let prefix = if outside { "" } else { "/api/v1" };
-        url.set_path(&format!("{}{prefix}{path}", self.base.path().trim_end_matches('/')));
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         url.set_query(query);
         Ok(url)
     }

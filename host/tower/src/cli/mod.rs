@@ -71,6 +71,7 @@ struct Cli {
 
 /// What every verb takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "For every command")]
 struct GlobalArgs {
     /// The server to talk to [env: TOWER_URL] [default: http://127.0.0.1:8001]
     // Read from the environment here and not by clap, whose usage lines would show it as if it had to be given.
@@ -198,10 +199,7 @@ pub fn main() -> ExitCode {
     let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (mut cli, matches) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
-        }
+        Err(error) => return not_parsed(&error),
     };
     cli.global.url = cli.global.url.or_else(url_of_environment);
     cli.global.log = cli.global.log.or_else(|| std::env::var("TOWER_LOG").ok());
@@ -220,6 +218,25 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&context, &failure),
     }
+}
+
+/// Help, or an error: in the form that was asked for, as far as that can be told.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<String> = std::env::args().collect();
+    let given = |word: &String| matches!(word.as_str(), "--json" | "-ojson" | "-ojsonl" | "--output=json" | "--output=jsonl");
+    let after = |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && matches!(pair[1].as_str(), "json" | "jsonl");
+    if words.iter().any(given) || words.windows(2).any(after) {
+        let text = error.to_string();
+        let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        output::err_line(&Failure::usage(message).json().unwrap_or_default());
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(Exit::Usage as u8)
 }
 
 /// The arguments of the verb itself.

@@ -223,6 +223,11 @@ mod tests {
     }
 
     #[test]
+    fn a_projects_file_may_hold_the_settings_of_a_server_too() {
+        parse("[server]\nlisten = \"127.0.0.1:0\"\n\n[host]\nslots = 1\n", "tower.toml").unwrap();
+    }
+
+    #[test]
     fn a_component_alone_is_a_project() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("My_Step.wasm");

@@ -69,6 +69,21 @@ async fn a_broken_invariant_is_named_with_its_rows_and_nothing_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_tower_was_killed_is_looked_at_with_its_log() {
+    let mut host = Host::start(&[]).await;
+    host.install("probe").await;
+    host.run("probe", json!({ "do": "split", "n": 10, "definition": "probe-exec" })).await;
+    host.kill_9().await;
+    let database = host.data.join("tower.db");
+    let both = || [database.clone(), host.data.join("tower.db-wal")].map(|file| std::fs::read(file).unwrap());
+    let before = both();
+    assert!(!before[1].is_empty(), "nothing is in the log");
+    let looked = body(&run(None, &["doctor", "--db", database.to_str().unwrap(), "--json"]));
+    assert_eq!((&looked["verdict"], &looked["database"]["in_use"]), (&json!("ok"), &json!(false)), "{looked}");
+    assert!(both() == before, "it was changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_database_of_this_tower_is_said_clearly() {
     let mut host = Host::start(&[]).await;
     assert!(host.terminate().await.success());

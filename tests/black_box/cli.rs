@@ -1,5 +1,13 @@
 //! The command line: what goes to stdout, what the exit codes say, and that the first command of the README does what it says.
 
+mod api;
+mod completions;
+mod config;
+mod dlq;
+mod doctor;
+mod help;
+mod lists;
+
 use std::process::Output;
 
 use serde_json::{Value, json};
@@ -18,6 +26,14 @@ fn ok(host: Option<&Host>, args: &[&str]) -> String {
     let output = run(host, args);
     assert!(output.status.success(), "{args:?}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The probe, and a definition of it that is never retried.
+async fn install_once(host: &Host) {
+    host.install("probe").await;
+    let spec = json!({ "actor_type": "AGENT", "code_ref": "wasm://probe", "max_retries": 0 });
+    let (status, body) = host.send(reqwest::Method::PUT, "/api/v1/definitions/probe-once", Some(spec)).await;
+    assert!(status.is_success(), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

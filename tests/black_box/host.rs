@@ -21,7 +21,8 @@ pub(crate) fn repository() -> PathBuf {
 /// The `tower` command.
 pub(crate) fn tower() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tower"));
-    command.env_remove("TOWER_URL").env("NO_COLOR", "1");
+    // Settings of whoever runs the tests are not those of the tests.
+    command.env_remove("TOWER_URL").env_remove("TOWER_CONFIG").env("XDG_CONFIG_HOME", "/no/such/folder").env("NO_COLOR", "1");
     command
 }
 

@@ -1,5 +1,6 @@
 //! What becomes of a task once its children have ended.
 
+use crate::codes;
 use crate::definition::AggregationPolicy;
 use crate::task::TaskError;
 
@@ -49,7 +50,7 @@ pub fn judge(policy: AggregationPolicy, counts: ChildCounts) -> Verdict {
         AggregationPolicy::All => "aggregation policy ALL needs every one".to_owned(),
         AggregationPolicy::Partial { .. } | AggregationPolicy::Always => format!("aggregation.min_success is {need}"),
     };
-    Verdict::Fail(TaskError::new("CHILDREN_FAILED", &format!("{} of {} children succeeded; {rule}", counts.succeeded, counts.split)))
+    Verdict::Fail(TaskError::new(codes::CHILDREN_FAILED.name, &format!("{} of {} children succeeded; {rule}", counts.succeeded, counts.split)))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! - [`split`]: a guest's wish for children → a checked plan, or a refusal
 //! - [`aggregation`]: what becomes of a task once its children have ended
 //! - [`retry`]: how long to wait before an attempt
+//! - [`codes`]: every code that errors carry, with what it means and what to do
 //! - [`step`]: the one interface between the tower and the code that it runs
 //!
 //! Invariants that everything else relies on: a terminal state never changes; every claim raises the fence; whatever a
@@ -21,6 +22,7 @@
 pub mod aggregation;
 pub mod clock;
 pub mod code_ref;
+pub mod codes;
 pub mod control;
 pub mod definition;
 pub mod event;

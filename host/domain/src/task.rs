@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::codes;
 use crate::id::{TaskId, TraceId};
 use crate::json::Json;
 use crate::name::{Key, Name};
@@ -124,7 +125,7 @@ impl TaskError {
     /// Cleans both texts: what cannot stand in a log line is escaped, what is too long is cut.
     pub fn new(code: &str, message: &str) -> Self {
         let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')).take(64).collect();
-        let code = if code.is_empty() { "GUEST_ERROR".to_owned() } else { code };
+        let code = if code.is_empty() { codes::GUEST_ERROR.name.to_owned() } else { code };
         Self { code, message: clean(message, Self::MESSAGE_BYTES_MAX) }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tower_domain::clock::Timestamp;
+use tower_domain::codes;
 use tower_domain::step::StepFailure;
 use tower_store::StoreError;
 use tower_store::work::{Batch, Claim, Command, Expire, Settle, SettledEnd};
@@ -143,7 +144,7 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
             }
             // An outcome that the store cannot digest: the attempt ends all the same, and says so.
             (None, Command::Settle(settle)) if matches!(settle.end, SettledEnd::Finished { .. }) => {
-                let failure = StepFailure::fatal("HOST_BUG", "the outcome could not be stored; the host's log says more");
+                let failure = StepFailure::fatal(codes::HOST_BUG.name, "the outcome could not be stored; the host's log says more");
                 let end = SettledEnd::Failed { failure, delay: Duration::ZERO };
                 held_back.push(Order { command: Command::Settle(Box::new(Settle { end, ..*settle })), reply: None });
             }

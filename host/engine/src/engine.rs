@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_domain::clock::Clock;
+use tower_domain::codes;
 use tower_domain::control::{ControlAction, ControlEvent};
 use tower_domain::definition::{DefinitionSpec, FieldError, bounds, is_plain, labels_are_sound};
 use tower_domain::event::EventType;
@@ -260,8 +261,10 @@ impl Engine {
                 Answer::Done => EventVerdict::Accepted,
                 Answer::Duplicate => EventVerdict::Duplicate,
                 Answer::Stale { status } => EventVerdict::Stale { status },
-                Answer::EventIdTaken => EventVerdict::Rejected { code: "EVENT_ID_TAKEN", message: "another event was accepted under this id".to_owned() },
-                _ => EventVerdict::Rejected { code: "NOT_FOUND", message: "there is no such task in this trace".to_owned() },
+                Answer::EventIdTaken => {
+                    EventVerdict::Rejected { code: codes::EVENT_ID_TAKEN.name, message: "another event was accepted under this id".to_owned() }
+                }
+                _ => EventVerdict::Rejected { code: codes::NOT_FOUND.name, message: "there is no such task in this trace".to_owned() },
             })
         });
         futures::future::try_join_all(asked).await
@@ -360,14 +363,14 @@ fn outside_event(event: PostedEvent) -> Result<OutsideEvent, EventVerdict> {
     let rejected = |code, message: &str| EventVerdict::Rejected { code, message: message.to_owned() };
     let id_ok = (1..=tower_domain::event::EVENT_ID_BYTES_MAX).contains(&event.event_id.len()) && event.event_id.bytes().all(|byte| byte.is_ascii_graphic());
     if !id_ok {
-        return Err(rejected("BAD_EVENT_ID", "event_id is 1 to 128 visible ASCII characters"));
+        return Err(rejected(codes::BAD_EVENT_ID.name, "event_id is 1 to 128 visible ASCII characters"));
     }
     match event.event_type {
         EventType::Progress => {
             let payload = event.payload.clone().unwrap_or_else(Json::empty_object);
             let progress = payload.read::<Progress>().ok().filter(|progress| progress.percent <= 100);
-            let progress =
-                progress.ok_or_else(|| rejected("BAD_PAYLOAD", "the payload of PROGRESS is an object with `percent` 0 to 100 and, if wanted, `message`"))?;
+            let progress = progress
+                .ok_or_else(|| rejected(codes::BAD_PAYLOAD.name, "the payload of PROGRESS is an object with `percent` 0 to 100 and, if wanted, `message`"))?;
             let message = clean(&progress.message, 1_000);
             Ok(OutsideEvent {
                 event_id: event.event_id,
@@ -379,8 +382,8 @@ fn outside_event(event: PostedEvent) -> Result<OutsideEvent, EventVerdict> {
             })
         }
         other if other.may_come_from_outside() => {
-            Err(rejected("NOT_YOURS", "the host runs this task: STARTED and outcomes come from it alone; PROGRESS is welcome"))
+            Err(rejected(codes::NOT_YOURS.name, "the host runs this task: STARTED and outcomes come from it alone; PROGRESS is welcome"))
         }
-        _ => Err(rejected("BAD_EVENT_TYPE", "from outside come STARTED, PROGRESS, COMPLETED, FAILED and CANCELLED")),
+        _ => Err(rejected(codes::BAD_EVENT_TYPE.name, "from outside come STARTED, PROGRESS, COMPLETED, FAILED and CANCELLED")),
     }
 }

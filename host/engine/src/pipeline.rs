@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tower_domain::clock::Timestamp;
 use tower_domain::code_ref::Digest;
+use tower_domain::codes;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
@@ -91,11 +92,11 @@ impl Inner {
             Ok(Some(loaded)) => loaded,
             Ok(None) => {
                 let message = format!("definition {} version {} is missing", claimed.definition_id, claimed.definition_version);
-                let failure = StepFailure::fatal("DEFINITION_MISSING", message);
+                let failure = StepFailure::fatal(codes::DEFINITION_MISSING.name, message);
                 return self.settle(&claimed, started_at, SettledEnd::Failed { failure, delay: Duration::ZERO });
             }
             Err(error) => {
-                let failure = StepFailure::retryable("HOST_TROUBLE", error.to_string());
+                let failure = StepFailure::retryable(codes::HOST_TROUBLE.name, error.to_string());
                 return self.settle(&claimed, started_at, SettledEnd::Failed { failure, delay: Duration::from_secs(1) });
             }
         };
@@ -136,7 +137,7 @@ impl Inner {
     async fn execute(&self, step: Step, host: Arc<dyn StepHost>) -> StepEnd {
         let code = &step.definition.spec.code_ref;
         let Some(executor) = self.executors.iter().find(|executor| executor.runs(code)) else {
-            return StepEnd::Failed(StepFailure::fatal("NO_EXECUTOR", format!("this host has no executor for {code}")));
+            return StepEnd::Failed(StepFailure::fatal(codes::NO_EXECUTOR.name, format!("this host has no executor for {code}")));
         };
         let task_id = step.task_id;
         let _note = self.journal.as_ref().map(|journal| journal.note(task_id));
@@ -144,7 +145,7 @@ impl Inner {
             Ok(end) => end,
             Err(_) => {
                 tracing::error!(task.id = %task_id, "an executor panicked");
-                StepEnd::Failed(StepFailure::retryable("HOST_BUG", "the executor failed; the host's log says more"))
+                StepEnd::Failed(StepFailure::retryable(codes::HOST_BUG.name, "the executor failed; the host's log says more"))
             }
         }
     }
@@ -155,7 +156,7 @@ impl Inner {
             None => Ok(None),
             Some(Output::Inline(json)) => Ok(Some(json)),
             Some(Output::Ref(url)) => {
-                let missing = |why: String| StepFailure::retryable("HOST_TROUBLE", format!("{url}: {why}"));
+                let missing = |why: String| StepFailure::retryable(codes::HOST_TROUBLE.name, format!("{url}: {why}"));
                 let digest: Digest = url.strip_prefix(ARTIFACT_URL).unwrap_or(&url).parse().map_err(|error| missing(format!("{error}")))?;
                 let bytes = self.stores.blobs.get(&digest).await.map_err(|error| missing(error.to_string()))?;
                 let bytes = bytes.ok_or_else(|| missing("not in the artifact store".to_owned()))?;
@@ -170,10 +171,12 @@ impl Inner {
                 Ok(output) => return SettledEnd::Finished { output, children: host.take_plan().await },
                 Err(failure) => StepEnd::Failed(failure),
             },
-            StepEnd::Paused { .. } => StepEnd::Failed(StepFailure::fatal("NOT_PAUSED", "the step returned `paused`, and nobody had asked it to pause")),
+            StepEnd::Paused { .. } => {
+                StepEnd::Failed(StepFailure::fatal(codes::NOT_PAUSED.name, "the step returned `paused`, and nobody had asked it to pause"))
+            }
             StepEnd::Cancelled if !host.orders.is_cancelled() && host.orders.stop().is_some() => StepEnd::Released,
             StepEnd::Cancelled if !host.orders.is_cancelled() => {
-                StepEnd::Failed(StepFailure::fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it"))
+                StepEnd::Failed(StepFailure::fatal(codes::GUEST_CANCELLED_ITSELF.name, "the step returned `cancelled`, and nobody had cancelled it"))
             }
             end @ (StepEnd::Failed(_) | StepEnd::Cancelled | StepEnd::Released) => end,
         };
@@ -197,7 +200,7 @@ impl Inner {
         }
         match self.stores.blobs.put(output.as_str().as_bytes().to_vec()).await {
             Ok(digest) => Ok(Output::Ref(format!("{ARTIFACT_URL}{digest}"))),
-            Err(error) => Err(StepFailure::retryable("HOST_TROUBLE", format!("the output could not be stored: {error}"))),
+            Err(error) => Err(StepFailure::retryable(codes::HOST_TROUBLE.name, format!("the output could not be stored: {error}"))),
         }
     }
 

@@ -12,7 +12,7 @@ use tower_domain::event::EventType;
 use tower_domain::task::{Output, Phase, Status};
 use tower_engine::EngineConfig;
 use tower_engine::orders::{CancelOutcome, CancelRequest, OrderError};
-use tower_store::read::{PageRequest, TaskFilter};
+use tower_store::read::{DeadLetterFilter, PageRequest, TaskFilter};
 use tower_store::sqlite::SqliteOptions;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,13 +52,13 @@ async fn failures_are_retried_and_then_listed() {
     let failed = bench.run(r#"{"do":"fail"}"#).await;
     assert_eq!(failed.status, Status::Failed);
     let read = &bench.engine.stores().read;
-    let page = PageRequest { after: None, limit: 10 };
-    let letters = read.dead_letters(true, &page).await.unwrap().items;
+    let (page, open) = (PageRequest { after: None, limit: 10 }, DeadLetterFilter { open: true, ..DeadLetterFilter::default() });
+    let letters = read.dead_letters(&open, &page).await.unwrap().items;
     assert_eq!((letters.len(), letters[0].phase, letters[0].trace_id), (1, Phase::DeadLetter, failed.trace_id));
     assert_eq!(read.attempts(letters[0].id).await.unwrap().len(), 3);
     let again = bench.engine.retry(failed.trace_id, "test".to_owned(), String::new(), None).await.unwrap();
     assert_eq!(bench.ended(again.trace_id).await.status, Status::Failed);
-    let letters = read.dead_letters(true, &page).await.unwrap().items;
+    let letters = read.dead_letters(&open, &page).await.unwrap().items;
     assert_eq!(letters.iter().map(|task| task.trace_id).collect::<Vec<_>>(), [again.trace_id], "the retried one is dealt with; its retry is not");
     bench.stop().await;
 }

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// Another process has the database open.
     #[error("{0}")]
     InUse(String),
+    /// The database was written by another version of the tower.
+    #[error("{0}")]
+    OtherSchema(String),
     /// The database file cannot be used.
     #[error("{0}")]
     Unusable(String),
@@ -40,7 +43,7 @@ impl StoreError {
         match self {
             Self::Database(sqlx::Error::Database(error)) => !(error.is_unique_violation() || error.is_check_violation() || error.is_foreign_key_violation()),
             Self::Database(_) => true,
-            Self::Migrate(_) | Self::Inconsistent { .. } | Self::Blobs { .. } | Self::InUse(_) | Self::Unusable(_) => false,
+            Self::Migrate(_) | Self::Inconsistent { .. } | Self::Blobs { .. } | Self::InUse(_) | Self::OtherSchema(_) | Self::Unusable(_) => false,
         }
     }
 

@@ -64,6 +64,48 @@ pub struct TaskFilter {
     pub actor_type: Option<ActorType>,
 }
 
+/// Which dead letters. Newest first.
+#[derive(Debug, Clone, Default)]
+pub struct DeadLetterFilter {
+    /// Only those whose trace has not been retried since.
+    pub open: bool,
+    /// Of this definition.
+    pub definition_id: Option<Name>,
+    /// That failed with this code.
+    pub error_code: Option<String>,
+    /// That failed at or after.
+    pub since: Option<Timestamp>,
+}
+
+/// What dead letters are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The code that they failed with.
+    Error,
+    /// Their definition.
+    Definition,
+}
+
+/// Newest dead letters that are counted; older ones are not looked at.
+pub const GROUPED_MAX: u32 = 10_000;
+
+/// Dead letters that have something in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterGroup {
+    /// What: a code, or the id of a definition.
+    pub name: String,
+    /// How many.
+    pub dead_letters: u64,
+    /// Of how many traces.
+    pub traces: u64,
+    /// The newest of them.
+    pub newest: TaskId,
+    /// When that failed.
+    pub newest_at: Timestamp,
+    /// And why.
+    pub newest_message: String,
+}
+
 /// Answers readers.
 #[async_trait]
 pub trait Reader: Send + Sync {
@@ -97,8 +139,11 @@ pub trait Reader: Send + Sync {
     /// What earlier steps of a task split off.
     async fn existing_children(&self, task: TaskId) -> Result<Vec<ExistingChild>, StoreError>;
 
-    /// Tasks that are dead letters, newest first; with `open` only those whose trace has not been retried since.
-    async fn dead_letters(&self, open: bool, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError>;
+    /// Tasks that are dead letters, newest first. What the filter leaves out is walked over: a page may cost more than it holds.
+    async fn dead_letters(&self, filter: &DeadLetterFilter, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError>;
+
+    /// The newest [`GROUPED_MAX`] dead letters in groups, the largest first; at most [`PAGE_MAX`] groups.
+    async fn dead_letter_groups(&self, filter: &DeadLetterFilter, by: GroupBy) -> Result<Vec<DeadLetterGroup>, StoreError>;
 
     /// Orders given to a trace, oldest first; the last 1 000.
     async fn control_events(&self, trace: TraceId) -> Result<Vec<ControlEvent>, StoreError>;

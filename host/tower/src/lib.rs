@@ -15,3 +15,14 @@ mod config;
 mod server;
 
 pub use cli::main;
+
+/// A page of docs/ that is made from the code is what the code says; with UPDATE_DOCS it is written.
+#[cfg(test)]
+fn docs_are_up_to_date(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == text, "docs/{name} is not what the code says: UPDATE_DOCS=1 cargo test -p command-tower --lib docs");
+}

@@ -1,6 +1,7 @@
 //! A claim's host is gone.
 
 use super::{End, Refusal, Stage, TaskState, Transition};
+use crate::codes;
 use crate::control::Control;
 use crate::task::TaskError;
 
@@ -23,7 +24,7 @@ impl Expire {
         let state = TaskState { crashes: state.crashes + u32::from(self.suspect), ..state.clone() };
         match state.stage {
             Stage::Claimed if state.control == Control::Run && state.crashes >= CRASHES_MAX => {
-                let error = TaskError::new("HOST_CRASHED", &format!("its host died {CRASHES_MAX} times while it ran this task"));
+                let error = TaskError::new(codes::HOST_CRASHED.name, &format!("its host died {CRASHES_MAX} times while it ran this task"));
                 Ok(state.end(End::Failed { dead_letter: true }, Some(error)))
             }
             Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => {

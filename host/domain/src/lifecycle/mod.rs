@@ -45,6 +45,7 @@ pub use release::Release;
 
 use crate::aggregation::ChildCounts;
 use crate::clock::Timestamp;
+use crate::codes;
 use crate::control::Control;
 use crate::event::EventType;
 use crate::task::{Leg, Phase, RunOn, Status, TaskError};
@@ -243,7 +244,7 @@ impl TaskState {
 
     /// Cancelled, with whatever the claim came to dropped.
     fn end_cancelled(&self) -> Transition {
-        self.end(End::Cancelled, Some(TaskError::new("CANCELLED", "the task was cancelled")))
+        self.end(End::Cancelled, Some(TaskError::new(codes::CANCELLED.name, "the task was cancelled")))
     }
 
     /// Nothing but time stands between the task and a claim.
@@ -256,7 +257,7 @@ impl TaskState {
 
     /// What it needed did not come.
     fn skip(&self) -> Transition {
-        self.end(End::Skipped, Some(TaskError::new("DEPENDENCY_FAILED", "a dependency did not succeed")))
+        self.end(End::Skipped, Some(TaskError::new(codes::DEPENDENCY_FAILED.name, "a dependency did not succeed")))
     }
 
     /// To be claimed again, as if this claim had never been; or the end of a cancelled one.

@@ -1,7 +1,8 @@
-//! How a component's run ended → how the step ended. Every code that a run can end with stands here.
+//! How a component's run ended → how the step ended. The codes are explained in `tower_domain::codes`.
 
 use std::collections::BTreeSet;
 
+use tower_domain::codes;
 use tower_domain::definition::bounds::JSON_BYTES_MAX;
 use tower_domain::json::{BadJson, Json};
 use tower_domain::step::{FailureClass, HostTrouble, Signal, Step, StepEnd, StepFailure, Stop};
@@ -13,7 +14,7 @@ use wasmtime_wasi::I32Exit;
 use super::bindings::types::{Outcome, StepError};
 use super::convert;
 use super::guest_state::{Cut, GuestState};
-use super::host_functions::{GUEST_QUOTA, Refused};
+use super::host_functions::Refused;
 use super::stdio::Stdio;
 
 /// How far a run had come when it broke off.
@@ -49,7 +50,7 @@ pub(super) fn answered(answer: Answer, state: &GuestState) -> StepEnd {
             if state.told.cancel || matches!(state.home.host.signal(), Signal::Cancel(_)) {
                 StepEnd::Cancelled
             } else {
-                fatal("GUEST_CANCELLED_ITSELF", "the step returned `cancelled`, and nobody had cancelled it; to give up, return a fatal error")
+                fatal(codes::GUEST_CANCELLED_ITSELF.name, "the step returned `cancelled`, and nobody had cancelled it; to give up, return a fatal error")
             }
         }
     }
@@ -64,7 +65,7 @@ fn finished(text: &str, last: bool) -> StepEnd {
 
 fn paused(text: &str, state: &GuestState) -> StepEnd {
     if !state.told.pause && state.home.host.signal() != Signal::Pause {
-        return fatal("NOT_PAUSED", "the step returned `paused`, and nobody had paused it; to try again later, return a retryable error");
+        return fatal(codes::NOT_PAUSED.name, "the step returned `paused`, and nobody had paused it; to try again later, return a retryable error");
     }
     match output(text) {
         Ok(carried) => StepEnd::Paused { carried },
@@ -84,10 +85,13 @@ pub(super) fn output(text: &str) -> Result<Json, StepEnd> {
 pub(super) fn cut(cut: Cut, step: &Step) -> StepEnd {
     let profile = &step.definition.spec.resource_profile;
     match cut {
-        Cut::TimedOut => retryable("GUEST_TIMEOUT", format!("stopped after {:?}, its timeout; raise timeout_sec, or do less in one step", step.timeout)),
-        Cut::CpuSpent => {
-            fatal("GUEST_CPU_LIMIT", format!("stopped after {} ms on the processor; raise resource_profile.cpu_ms, or do less in one step", profile.cpu_ms))
+        Cut::TimedOut => {
+            retryable(codes::GUEST_TIMEOUT.name, format!("stopped after {:?}, its timeout; raise timeout_sec, or do less in one step", step.timeout))
         }
+        Cut::CpuSpent => fatal(
+            codes::GUEST_CPU_LIMIT.name,
+            format!("stopped after {} ms on the processor; raise resource_profile.cpu_ms, or do less in one step", profile.cpu_ms),
+        ),
         Cut::Stopped(Stop::Cancelled) => StepEnd::Cancelled,
         Cut::Stopped(Stop::Released) => StepEnd::Released,
     }
@@ -111,10 +115,10 @@ pub(super) fn broke(broken: &Broken, state: &GuestState, stdio: &Stdio, step: &S
         return StepEnd::Released;
     }
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
-        return retryable("GUEST_NO_RESULT", with_stderr(&format!("the program exited with {code} instead of returning a result"), stdio));
+        return retryable(codes::GUEST_NO_RESULT.name, with_stderr(&format!("the program exited with {code} instead of returning a result"), stdio));
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
-        return fatal(GUEST_QUOTA, "more than 1000 streams, files and other handles open at once");
+        return fatal(codes::GUEST_QUOTA.name, "more than 1000 streams, files and other handles open at once");
     }
     // Wasmtime notes the guest's frames on whatever goes wrong while the guest runs. Without them, it was what the guest returned.
     let in_guest = error.downcast_ref::<WasmBacktrace>().is_some();
@@ -122,25 +126,25 @@ pub(super) fn broke(broken: &Broken, state: &GuestState, stdio: &Stdio, step: &S
     // Wasmtime keeps this error's type to itself.
     if text.contains("fuel allocated for hostcalls") {
         return if in_guest {
-            fatal(GUEST_QUOTA, "one call handed the host too much at once; split in several calls")
+            fatal(codes::GUEST_QUOTA.name, "one call handed the host too much at once; split in several calls")
         } else {
             too_large("many times the bound")
         };
     }
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::StackOverflow) || trap == Some(&Trap::MemoryOutOfBounds) && recurses(error) {
-        return fatal("GUEST_STACK_OVERFLOW", with_stderr("the stack is exhausted: the code recurses too deeply", stdio));
+        return fatal(codes::GUEST_STACK_OVERFLOW.name, with_stderr("the stack is exhausted: the code recurses too deeply", stdio));
     }
     if state.memory.was_hit() {
         let max = state.memory.bytes_max();
         let text =
             format!("all memories and tables of the step together would be more than {max} bytes; raise resource_profile.memory_bytes, or hold less ({text})");
-        return fatal("GUEST_MEMORY_LIMIT", with_stderr(&text, stdio));
+        return fatal(codes::GUEST_MEMORY_LIMIT.name, with_stderr(&text, stdio));
     }
     match stage {
         Stage::Call if !in_guest => bad_result(&format!("what the step returned, or the memory that it set aside for its task, cannot be read: {text}")),
-        Stage::Begin if !in_guest => fatal("MODULE_INVALID", format!("the component cannot be started: {text}")),
-        Stage::Begin | Stage::Call => retryable("GUEST_TRAP", with_stderr(&text, stdio)),
+        Stage::Begin if !in_guest => fatal(codes::MODULE_INVALID.name, format!("the component cannot be started: {text}")),
+        Stage::Begin | Stage::Call => retryable(codes::GUEST_TRAP.name, with_stderr(&text, stdio)),
     }
 }
 
@@ -157,7 +161,7 @@ fn recurses(error: &wasmtime::Error) -> bool {
 
 /// The host could not answer: the step's retry is spent, the task is not lost.
 pub(super) fn host_trouble(trouble: &HostTrouble) -> StepEnd {
-    retryable("HOST_TROUBLE", trouble.to_string())
+    retryable(codes::HOST_TROUBLE.name, trouble.to_string())
 }
 
 pub(super) fn fatal(code: &str, message: impl AsRef<str>) -> StepEnd {
@@ -169,14 +173,41 @@ pub(super) fn retryable(code: &str, message: impl AsRef<str>) -> StepEnd {
 }
 
 fn bad_result(message: &str) -> StepEnd {
-    fatal("GUEST_BAD_RESULT", message)
+    fatal(codes::GUEST_BAD_RESULT.name, message)
 }
 
 pub(super) fn too_large(how_large: &str) -> StepEnd {
-    fatal("GUEST_RESULT_TOO_LARGE", format!("the result is too large: {how_large}, and {JSON_BYTES_MAX} bytes is the most"))
+    fatal(codes::GUEST_RESULT_TOO_LARGE.name, format!("the result is too large: {how_large}, and {JSON_BYTES_MAX} bytes is the most"))
 }
 
 fn with_stderr(message: &str, stdio: &Stdio) -> String {
     let last = stdio.last_of_stderr();
-    if last.is_empty() { message.to_owned() } else { format!("{message}\n{last}") }
+    let lines = telling(&last);
+    if lines.is_empty() { message.to_owned() } else { format!("{message}\n{}", lines.join("\n")) }
+}
+
+/// Of the last lines of standard error, those about the end: a panic or a traceback to its end. Where there is none, all of them: whatever
+/// the program said last may be why. What a guest had printed before is in its log.
+fn telling(last: &str) -> Vec<&str> {
+    let is_note = |line: &&str| line.starts_with("note: run with `RUST_BACKTRACE");
+    let lines: Vec<&str> = last.lines().filter(|line| !is_note(line)).collect();
+    let begins = |line: &&str| (line.starts_with("thread '") && line.contains("panicked at")) || line.starts_with("Traceback (most recent call last)");
+    let from = lines.iter().rposition(begins).unwrap_or(0);
+    lines[from..].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::telling;
+
+    #[test]
+    fn of_standard_error_only_what_is_about_the_end_is_quoted() {
+        let panic = "reading page 1\nreading page 2\nthread 'main' (1) panicked at src/lib.rs:10:5:\nno data\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
+        assert_eq!(telling(panic), ["thread 'main' (1) panicked at src/lib.rs:10:5:", "no data"]);
+        let python = "warming up\nTraceback (most recent call last):\n  File \"app.py\", line 3, in run\nValueError: no data";
+        assert_eq!(telling(python)[0], "Traceback (most recent call last):");
+        assert_eq!(telling(python).len(), 3);
+        assert_eq!(telling("first\nlast"), ["first", "last"], "what is not recognised is quoted whole");
+        assert!(telling("").is_empty());
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tower_domain::codes;
 use tower_domain::definition::bounds::JSON_BYTES_MAX;
 use tower_domain::id::TaskId;
 use tower_domain::json::{BadJson, Json};
@@ -28,13 +29,6 @@ pub(crate) struct Refused {
     pub(crate) message: String,
 }
 
-/// The code of a call that asks for too much.
-pub(crate) const GUEST_QUOTA: &str = "GUEST_QUOTA";
-/// The code of a call that hands over what is no JSON.
-pub(crate) const GUEST_BAD_JSON: &str = "GUEST_BAD_JSON";
-/// The code of a call with an argument that means nothing.
-pub(crate) const GUEST_BAD_CALL: &str = "GUEST_BAD_CALL";
-
 fn refused(code: &'static str, message: String) -> wasmtime::Error {
     wasmtime::Error::new(Refused { code, message })
 }
@@ -47,13 +41,13 @@ fn within(what: &str, text: &str) -> wasmtime::Result<()> {
     if text.len() <= MESSAGE_BYTES_MAX {
         return Ok(());
     }
-    Err(refused(GUEST_QUOTA, format!("{what}: a message of {} bytes, and {MESSAGE_BYTES_MAX} is the most", text.len())))
+    Err(refused(codes::GUEST_QUOTA.name, format!("{what}: a message of {} bytes, and {MESSAGE_BYTES_MAX} is the most", text.len())))
 }
 
 fn json(what: &str, text: &str, bytes_max: usize) -> wasmtime::Result<Json> {
     Json::parse(text, bytes_max).map_err(|error| match error {
-        BadJson::TooLong { .. } => refused(GUEST_QUOTA, format!("{what}: {error}")),
-        BadJson::Invalid(why) => refused(GUEST_BAD_JSON, format!("{what}: not JSON as the contract has it: {why}")),
+        BadJson::TooLong { .. } => refused(codes::GUEST_QUOTA.name, format!("{what}: {error}")),
+        BadJson::Invalid(why) => refused(codes::GUEST_BAD_JSON.name, format!("{what}: not JSON as the contract has it: {why}")),
     })
 }
 
@@ -110,7 +104,7 @@ impl control::Host for GuestState {
 impl children::Host for GuestState {
     async fn next_page(&mut self, cursor: Option<String>, limit: u32) -> wasmtime::Result<children::Page> {
         let after = cursor.map(|cursor| cursor.parse::<TaskId>()).transpose();
-        let after = after.map_err(|_| refused(GUEST_BAD_CALL, "children.next-page: the cursor is none that an earlier page gave".to_owned()))?;
+        let after = after.map_err(|_| refused(codes::GUEST_BAD_CALL.name, "children.next-page: the cursor is none that an earlier page gave".to_owned()))?;
         let mut page = self.home.call(self.home.host.results(after, limit.clamp(1, RESULT_PAGE_MAX))).await.map_err(trouble)?;
         let mut bytes = 0;
         let fits = page.items.iter().take_while(|result| {

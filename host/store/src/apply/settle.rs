@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use tower_domain::codes;
 use tower_domain::id::TaskId;
 use tower_domain::json::Json;
 use tower_domain::lifecycle::{Admit, ConfirmCancel, Fail, Finish, Refusal, Release, Stage, TaskState, Transition};
@@ -25,7 +26,7 @@ impl Unit<'_> {
                 let room = self.trace(row.trace_id).map_or(0, |trace| self.trace_tasks_max.saturating_sub(trace.counts.total()));
                 if children.len() as u64 > room {
                     let message = format!("the trace would hold more than {} tasks", self.trace_tasks_max);
-                    (None, Vec::new(), Ended::Failed { failure: StepFailure::fatal("TRACE_TOO_LARGE", message), delay: std::time::Duration::ZERO })
+                    (None, Vec::new(), Ended::Failed { failure: StepFailure::fatal(codes::TRACE_TOO_LARGE.name, message), delay: std::time::Duration::ZERO })
                 } else {
                     (Some(output), children, Ended::Finished)
                 }

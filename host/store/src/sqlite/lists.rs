@@ -8,15 +8,26 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, query_with};
 use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::name::Name;
 use tower_domain::task::{ActorType, Status, Task};
 use tower_domain::trace::Trace;
 
 use super::nouns::{self, task_columns, task_joins, trace_columns};
-use super::rows::{Id, Params, number_array};
+use super::rows::{Columns, Id, Params, number_array};
 use super::statements;
 use super::words::{State, Word};
 use crate::StoreError;
-use crate::read::{PAGE_MAX, Page, PageRequest, TaskFilter, TraceFilter};
+use crate::read::{DeadLetterFilter, DeadLetterGroup, GROUPED_MAX, GroupBy, PAGE_MAX, Page, PageRequest, TaskFilter, TraceFilter};
+
+/// Which tasks are dead letters, newest first. 11 is FAILED, DEAD_LETTER.
+///
+/// Parameters: 1 ids below, 2 whether only open ones, 3 definition or NULL, 4 code or NULL, 5 failed from or NULL.
+macro_rules! dead_letters {
+    () => {
+        "WHERE t.state = 11 AND t.id < ?1 AND (NOT ?2 OR NOT EXISTS (SELECT 1 FROM traces AS n WHERE n.rerun_of = t.trace_id)) \
+         AND (?3 IS NULL OR t.job_id = ?3) AND (?4 IS NULL OR t.error_code = ?4) AND (?5 IS NULL OR t.finished_at >= ?5) ORDER BY t.id DESC "
+    };
+}
 
 /// A statement over traces, with what chooses the index put in.
 ///
@@ -65,11 +76,14 @@ statements! {
         "WHERE t.parent_id = ?7 AND t.id > ?5 AND t.trace_id = ?1 AND (?2 >> t.state) & 1 AND (?3 IS NULL OR t.layer = ?3) \
          AND (?4 >> t.actor_type) & 1 ORDER BY t.id LIMIT ?6"
     );
-    // Parameters: 1 ids below, 2 whether only open ones, 3 limit. 11 is FAILED, DEAD_LETTER.
-    DEAD_LETTERS = concat!(
-        "SELECT ", task_columns!(), " FROM tasks AS t", task_joins!(),
-        "WHERE t.state = 11 AND t.id < ?1 AND (NOT ?2 OR NOT EXISTS (SELECT 1 FROM traces AS n WHERE n.rerun_of = t.trace_id)) \
-         ORDER BY t.id DESC LIMIT ?3"
+    // Parameters: those of `dead_letters!`, 6 limit.
+    DEAD_LETTERS = concat!("SELECT ", task_columns!(), " FROM tasks AS t", task_joins!(), dead_letters!(), "LIMIT ?6");
+    // Parameters: those of `dead_letters!`, 6 how many are counted, 7 whether by definition, 8 limit. Beside one max() and nothing else of
+    // its kind, SQLite takes bare columns from the row that has it.
+    DEAD_LETTER_GROUPS = concat!(
+        "SELECT CASE WHEN ?7 THEN job_id ELSE error_code END AS name, count(*), count(DISTINCT trace_id), max(id), finished_at, error_message FROM ( \
+             SELECT t.id, t.trace_id, t.job_id, t.error_code, t.finished_at, t.error_message FROM tasks AS t ", dead_letters!(), "LIMIT ?6) AS page \
+         GROUP BY name ORDER BY count(*) DESC, name LIMIT ?8"
     );
 }
 
@@ -140,13 +154,40 @@ pub(super) async fn tasks(
 }
 
 /// Dead letters, newest first.
-pub(super) async fn dead_letters(conn: &mut SqliteConnection, open: bool, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
+pub(super) async fn dead_letters(conn: &mut SqliteConnection, filter: &DeadLetterFilter, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
     let limit = page.limit.clamp(1, PAGE_MAX);
-    let mut params = Params::new();
-    params.bytes(page.after.map(Id::bytes).as_ref().map_or(&ABOVE_ALL, |id| id)).int(open).int(limit + 1);
+    let mut params = which_dead_letters(filter, page.after);
+    params.int(limit + 1);
     let rows: Vec<SqliteRow> = query_with(DEAD_LETTERS, params.into_list()).fetch_all(&mut *conn).await?;
     let tasks = nouns::tasks(conn, &rows).await?;
     Ok(cut(tasks, limit, |task| task.id))
+}
+
+fn which_dead_letters(filter: &DeadLetterFilter, below: Option<TaskId>) -> Params {
+    let mut params = Params::new();
+    params.bytes(below.map(Id::bytes).as_ref().map_or(&ABOVE_ALL, |id| id)).int(filter.open);
+    params.opt_text(filter.definition_id.as_ref().map(Name::as_str)).opt_text(filter.error_code.as_deref()).opt_at(filter.since);
+    params
+}
+
+/// How many dead letters have what in common.
+pub(super) async fn dead_letter_groups(conn: &mut SqliteConnection, filter: &DeadLetterFilter, by: GroupBy) -> Result<Vec<DeadLetterGroup>, StoreError> {
+    let mut params = which_dead_letters(filter, None);
+    params.int(GROUPED_MAX).int(by == GroupBy::Definition).int(PAGE_MAX);
+    let rows: Vec<SqliteRow> = query_with(DEAD_LETTER_GROUPS, params.into_list()).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let mut columns = Columns::of(row, "tasks");
+            Ok(DeadLetterGroup {
+                name: columns.opt_text()?.unwrap_or_default(),
+                dead_letters: columns.uint()?,
+                traces: columns.uint()?,
+                newest: columns.id()?,
+                newest_at: columns.at()?,
+                newest_message: columns.opt_text()?.unwrap_or_default(),
+            })
+        })
+        .collect()
 }
 
 /// One more than a page was asked for: whether there is a next one.

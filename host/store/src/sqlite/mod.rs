@@ -4,6 +4,7 @@
 //!
 //! - this file: opening, and who may use a connection when
 //! - `open`: what makes a file unusable, said clearly
+//! - `look`: opening it only to look
 //! - `words`, `rows`, `values`: between columns and the domain
 //! - `work`: a batch as a transaction; `tx` with `tx_read`, `tx_write`, `tx_queue`: its statements
 //! - `nouns`: traces, tasks and events from rows
@@ -17,6 +18,7 @@
 mod check;
 mod definitions;
 mod lists;
+mod look;
 mod modules;
 mod nouns;
 mod open;
@@ -42,6 +44,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+pub use look::{FileState, Look, look, schema_of_this_version};
 pub use open::open;
 
 use crate::blobs::BlobStore;

@@ -14,13 +14,13 @@ use tokio::sync::Mutex;
 use super::{Place, SqliteOptions, SqliteStore, Writer};
 use crate::StoreError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// `PRAGMA application_id` of a tower's database: "TOWR".
-const APPLICATION_ID: i64 = 0x544F_5752;
+pub(super) const APPLICATION_ID: i64 = 0x544F_5752;
 
 /// How long a statement waits for a lock that another process holds on the file: a backup, say.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Page cache of the writer, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 * 1024;
@@ -43,7 +43,7 @@ const ROWS_AHEAD: usize = 512;
 /// Opens the database, or makes it, and brings its schema up to date.
 ///
 /// Refuses before anything is changed: with [`StoreError::InUse`] a file that another process has open, with [`StoreError::Unusable`] one
-/// that cannot be written, that is no database or another program's, or that a newer version of the tower wrote.
+/// that cannot be written, that is no database or another program's, with [`StoreError::OtherSchema`] one that a newer version wrote.
 pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
     let (connect, lock) = match &options.place {
         Place::Memory => (base().in_memory(true).filename(":memory:"), None),
@@ -73,7 +73,7 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
     Ok(SqliteStore { writer: Arc::new(Mutex::new(Writer { conn, open: false, virtual_time, nothing_waits: false })), readers, _lock: lock })
 }
 
-fn base() -> SqliteConnectOptions {
+pub(super) fn base() -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .busy_timeout(BUSY_TIMEOUT)
         // Nothing is deleted that others point at, and checking each reference would cost a look-up a row.
@@ -139,8 +139,8 @@ async fn probe(path: &Path) -> Result<(), StoreError> {
     conn.close().await.map_err(broken)
 }
 
-fn newer(path: &Path) -> StoreError {
-    StoreError::Unusable(format!("{} was written by a newer version of the tower; run that one, or restore a copy from before", path.display()))
+pub(super) fn newer(path: &Path) -> StoreError {
+    StoreError::OtherSchema(format!("{} was written by a newer version of the tower; run that one, or restore a copy from before", path.display()))
 }
 
 async fn migrate(conn: &mut SqliteConnection, place: &Place) -> Result<(), StoreError> {

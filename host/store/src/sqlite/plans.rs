@@ -16,6 +16,7 @@ const SORTED: &[(&str, &str)] = &[
     ("lists::TRACES_BY_DEFINITION", "a page for each status"),
     ("lists::TRACES_BY_USER", "a page for each status"),
     ("lists::TASKS_BY_STATE", "a page for each pair of state and layer"),
+    ("lists::DEAD_LETTER_GROUPS", "as many as are counted"),
     ("read::LOGS_OF_FEW", "lines of few tasks, and no more of them kept than the page holds"),
     ("tx_queue::UPSTREAM", "what the claimed tasks named"),
     ("tx_queue::COUNT_CHILDREN", "a group for each claimed task and state"),

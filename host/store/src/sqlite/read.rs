@@ -13,7 +13,7 @@ use super::nouns::{attempt, control_event, event, event_columns, task_columns, t
 use super::rows::Params;
 use super::{SqliteStore, lists, results, statements};
 use crate::StoreError;
-use crate::read::{Page, PageRequest, Reader, TaskFilter, TraceFilter};
+use crate::read::{DeadLetterFilter, DeadLetterGroup, GroupBy, Page, PageRequest, Reader, TaskFilter, TraceFilter};
 
 statements! {
     TRACE = concat!("SELECT ", trace_columns!(), " FROM traces AS t CROSS JOIN tasks AS r ON r.id = t.root_task_id WHERE t.trace_id = ?1");
@@ -124,8 +124,12 @@ impl Reader for SqliteStore {
         results::existing_children(&mut *self.reader().await?, task).await
     }
 
-    async fn dead_letters(&self, open: bool, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
-        lists::dead_letters(&mut *self.reader().await?, open, page).await
+    async fn dead_letters(&self, filter: &DeadLetterFilter, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
+        lists::dead_letters(&mut *self.reader().await?, filter, page).await
+    }
+
+    async fn dead_letter_groups(&self, filter: &DeadLetterFilter, by: GroupBy) -> Result<Vec<DeadLetterGroup>, StoreError> {
+        lists::dead_letter_groups(&mut *self.reader().await?, filter, by).await
     }
 
     async fn control_events(&self, trace: TraceId) -> Result<Vec<ControlEvent>, StoreError> {

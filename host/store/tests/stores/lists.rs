@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tower_domain::id::TaskId;
 use tower_domain::task::{ActorType, Phase, Status};
-use tower_store::read::{PageRequest, TaskFilter, TraceFilter};
+use tower_store::read::{DeadLetterFilter, GroupBy, PageRequest, TaskFilter, TraceFilter};
 use tower_store::work::{Claimed, NewTrace};
 
 use crate::world::{World, name};
@@ -153,14 +153,42 @@ pub(crate) async fn dead_letters_come_newest_first_and_close_with_a_retry(world:
         dead.push((trace_id, root));
     }
     let read = world.stores.read.clone();
-    let first = read.dead_letters(true, &page(None, 2)).await.unwrap();
+    let open = DeadLetterFilter { open: true, ..DeadLetterFilter::default() };
+    let first = read.dead_letters(&open, &page(None, 2)).await.unwrap();
     assert_eq!(first.items.iter().map(|task| task.id).collect::<Vec<_>>(), [dead[2].1, dead[1].1]);
-    let last = read.dead_letters(true, &page(first.next, 2)).await.unwrap();
+    let last = read.dead_letters(&open, &page(first.next, 2)).await.unwrap();
     assert_eq!((last.items[0].id, last.items.len(), last.next), (dead[0].1, 1, None));
     world.submit_as(world.retry_of(dead[1].0)).await;
-    let open = read.dead_letters(true, &page(None, 10)).await.unwrap();
-    assert_eq!(open.items.iter().map(|task| task.id).collect::<Vec<_>>(), [dead[2].1, dead[0].1]);
-    assert_eq!(read.dead_letters(false, &page(None, 10)).await.unwrap().items.len(), 3);
+    let left = read.dead_letters(&open, &page(None, 10)).await.unwrap();
+    assert_eq!(left.items.iter().map(|task| task.id).collect::<Vec<_>>(), [dead[2].1, dead[0].1]);
+    assert_eq!(read.dead_letters(&DeadLetterFilter::default(), &page(None, 10)).await.unwrap().items.len(), 3);
+}
+
+pub(crate) async fn dead_letters_are_chosen_and_counted_by_what_they_have_in_common(world: World) {
+    let mut dead = Vec::new();
+    for code in ["RARE", "OFTEN", "OFTEN"] {
+        let (_, root) = world.submit_as(NewTrace { max_retries: 0, ..world.new_trace() }).await;
+        world.fail(&world.claim_one().await, tower_domain::step::StepFailure::retryable(code, code.to_lowercase()), Duration::ZERO).await;
+        dead.push(root);
+        world.clock.advance(Duration::from_secs(60));
+    }
+    let read = world.stores.read.clone();
+    let ids = async |filter: DeadLetterFilter| -> Vec<TaskId> {
+        read.dead_letters(&filter, &page(None, 10)).await.unwrap().items.into_iter().map(|task| task.id).collect()
+    };
+    let any = DeadLetterFilter::default();
+    assert_eq!(ids(DeadLetterFilter { error_code: Some("OFTEN".to_owned()), ..any.clone() }).await, [dead[2], dead[1]]);
+    let newest_at = world.task(dead[2]).await.finished_at;
+    assert_eq!(ids(DeadLetterFilter { since: newest_at, ..any.clone() }).await, [dead[2]]);
+    let definition = world.task(dead[0]).await.job_id;
+    assert_eq!(ids(DeadLetterFilter { definition_id: Some(definition.clone()), ..any.clone() }).await.len(), 3);
+    assert!(ids(DeadLetterFilter { definition_id: Some(name("other")), ..any.clone() }).await.is_empty());
+    let by_error = read.dead_letter_groups(&any, GroupBy::Error).await.unwrap();
+    let told: Vec<_> =
+        by_error.iter().map(|group| (group.name.as_str(), group.dead_letters, group.traces, group.newest, group.newest_message.as_str())).collect();
+    assert_eq!(told, [("OFTEN", 2, 2, dead[2], "often"), ("RARE", 1, 1, dead[0], "rare")]);
+    let by_definition = read.dead_letter_groups(&any, GroupBy::Definition).await.unwrap();
+    assert_eq!(by_definition.iter().map(|group| (group.name.as_str(), group.dead_letters)).collect::<Vec<_>>(), [(definition.as_str(), 3)]);
 }
 
 pub(crate) async fn pages_of_results_hold_every_child_once(world: World) {

@@ -97,6 +97,7 @@ conformance! {
         tasks_are_filtered,
         a_tasks_path_leads_from_the_root,
         dead_letters_come_newest_first_and_close_with_a_retry,
+        dead_letters_are_chosen_and_counted_by_what_they_have_in_common,
         pages_of_results_hold_every_child_once,
     }
     rerun::{

@@ -27,7 +27,7 @@ fn world(store: SqliteStore) -> World {
 async fn refusal(path: &Path) -> String {
     match sqlite::open(SqliteOptions::file(path)).await {
         Ok(_) => panic!("{} was opened", path.display()),
-        Err(StoreError::Unusable(message) | StoreError::InUse(message)) => {
+        Err(StoreError::Unusable(message) | StoreError::OtherSchema(message) | StoreError::InUse(message)) => {
             assert!(message.contains(&*path.to_string_lossy()), "{message} does not name the file");
             message
         }
@@ -88,6 +88,71 @@ async fn a_newer_schema_is_refused() {
     open(&path).await.close().await.unwrap();
     change(&path, "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)").await;
     assert!(refusal(&path).await.contains("newer"));
+}
+
+fn files(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()).map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn looking_at_a_database_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    let store = open(&path).await;
+    let world = world(store.clone());
+    world.submit().await;
+    // While a tower has it open.
+    let used = sqlite::look(&path).await.unwrap();
+    assert!(used.file.in_use && used.was_still());
+    assert_eq!(used.file.schema, sqlite::schema_of_this_version());
+    assert_eq!(tower_store::invariants::check(&used.store).await.unwrap(), []);
+    drop((used, world));
+    store.close().await.unwrap();
+    drop(store);
+    // Connections end on threads of their own, and the last one takes the log away.
+    let begin = std::time::Instant::now();
+    while folder.path().join("tower.db-wal").exists() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "the log stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // And when none has: not a file more, not a byte else.
+    let before = files(folder.path());
+    let look = sqlite::look(&path).await.unwrap();
+    assert_eq!(look.integrity().await.unwrap(), Vec::<String>::new());
+    assert_eq!(tower_store::invariants::check(&look.store).await.unwrap(), []);
+    assert!(!look.file.in_use && look.was_still());
+    drop(look);
+    assert!(files(folder.path()) == before, "looking made a file, or changed one");
+    // Somebody who begins to write meanwhile is noticed.
+    let look = sqlite::look(&path).await.unwrap();
+    change(&path, "CREATE TABLE meanwhile (id INTEGER)").await;
+    assert!(!look.was_still());
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_at_is_said_clearly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    let said = async || match sqlite::look(&path).await {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => format!("{error:?}"),
+    };
+    assert!(said().await.contains("cannot be read"));
+    assert!(!path.exists(), "looking made a file");
+    std::fs::write(&path, "a letter to somebody, and surely no database").unwrap();
+    assert!(said().await.contains("Unusable"));
+    std::fs::remove_file(&path).unwrap();
+    change(&path, "CREATE TABLE mails (id INTEGER)").await;
+    assert!(said().await.contains("not the database of a tower"));
+    std::fs::remove_file(&path).unwrap();
+    open(&path).await.close().await.unwrap();
+    change(&path, "DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)").await;
+    assert!(said().await.starts_with("OtherSchema") && said().await.contains("older"));
+    change(&path, "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)").await;
+    assert!(said().await.starts_with("OtherSchema") && said().await.contains("newer"));
 }
 
 #[tokio::test]

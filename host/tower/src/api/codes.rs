@@ -1,4 +1,5 @@
-//! Every `code` that a problem can carry: the one table, from which the error catalogue is rendered.
+//! Every `code` that a problem can carry. `tower help CODE` and docs/errors.md are made of this table and of `tower_domain::codes`, which
+//! explains those that have no words here: tasks end with them too.
 
 /// A kind of problem.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,7 +10,7 @@ pub(crate) struct Code {
     pub(crate) status: u16,
     /// For people, in a few words.
     pub(crate) title: &'static str,
-    /// What it means and what to do.
+    /// What it means and what to do; empty: `tower_domain::codes` says it.
     pub(crate) doc: &'static str,
 }
 
@@ -21,8 +22,8 @@ impl Code {
 }
 
 macro_rules! codes {
-    ($($(#[doc = $doc:literal])+ $name:ident = $status:literal $title:literal;)+) => {
-        $($(#[doc = $doc])+ pub(crate) const $name: Code = Code { name: stringify!($name), status: $status, title: $title, doc: concat!($($doc),+) };)+
+    ($($(#[doc = $doc:literal])* $name:ident = $status:literal $title:literal;)+) => {
+        $(#[doc = $title] #[doc = ""] $(#[doc = $doc])* pub(crate) const $name: Code = Code { name: stringify!($name), status: $status, title: $title, doc: concat!($($doc),*) };)+
 
         /// All of them.
         pub(crate) static ALL: &[&Code] = &[$(&$name),+];
@@ -90,36 +91,23 @@ codes! {
     MODULE_REFUSED = 422 "Module refused";
     /// The definition's code is missing, or does not fit what the definition grants.
     CODE_PROBLEM = 422 "Code does not fit the definition";
-    /// The bytes are not a WebAssembly component. Build with `--target wasm32-wasip2`.
     NOT_A_COMPONENT = 422 "Not a component";
-    /// The bytes are native code that another Wasmtime compiled. Upload the component itself.
     PRECOMPILED = 422 "Native code is not taken";
-    /// The component is made for another host, or for a contract that this tower does not run.
     WORLD_MISMATCH = 422 "Component is made for another host";
-    /// The component imports what is not there.
     UNKNOWN_IMPORT = 422 "Unknown import";
-    /// The component imports what the tower never gives.
     IMPORT_DENIED = 422 "Import denied";
-    /// The component uses a proposal that is off.
     FEATURE_OFF = 422 "WebAssembly feature is off";
-    /// The component is too large in one way or another to ever run here.
     STATIC_LIMIT = 422 "Component too large";
-    /// The component cannot be compiled within the host's limits of memory and time.
     COMPILE_LIMIT = 422 "Component too costly to compile";
-    /// The definition's `code_ref` names a module that has not been uploaded.
     MODULE_UNKNOWN = 422 "Module unknown";
-    /// The definition's module does not run here.
     MODULE_INVALID = 422 "Module does not run here";
-    /// The definition is granted a workspace that the operator has not declared with `--mount`.
     WORKSPACE_UNKNOWN = 422 "Workspace unknown";
-    /// The definition asks for more memory than this host gives a step.
     MEMORY_TOO_LARGE = 422 "Too much memory asked for";
     /// Too many modules are being uploaded, or wait to be compiled. Nothing of this one was kept; try again after the time that
     /// Retry-After names.
     COMPILE_BUSY = 429 "Too many uploads at once";
     /// The host failed. It is logged under the request id.
     INTERNAL = 500 "Host failed";
-    /// The host could not look at the module just now. Try again.
     HOST_TROUBLE = 503 "Host in trouble";
     /// The host is going down, or cannot reach its database.
     UNAVAILABLE = 503 "Host is not available";
@@ -133,7 +121,9 @@ mod tests {
     fn every_code_is_explained_once() {
         for (index, code) in ALL.iter().enumerate() {
             assert!(!ALL[..index].iter().any(|other| other.name == code.name), "{}", code.name);
-            assert!(code.doc.trim().ends_with('.') && (400..600).contains(&code.status), "{}", code.name);
+            let explained_there = tower_domain::codes::find(code.name).is_some();
+            assert!(code.doc.trim().ends_with('.') || code.doc.is_empty() && explained_there, "{}", code.name);
+            assert!((400..600).contains(&code.status), "{}", code.name);
         }
     }
 }

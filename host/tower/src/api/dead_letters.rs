@@ -5,17 +5,25 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
-use tower_store::read::PageRequest;
+use tower_domain::name::Name;
+use tower_engine::orders::IdempotencyKey;
+use tower_store::read::{self, PAGE_MAX, PageRequest};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{JsonBody, Limit, QueryOf, cursor, from_text};
+use super::extract::{Idempotency, JsonBody, Limit, QueryOf, cursor, from_text};
 use super::problem::{Problem, ProblemBody, codes};
 use super::refusals::{about_trace, no_such_task};
-use super::types::{ErrorBody, List, RetriedTrace, RetryDeadLetters, TaskBody};
+use super::types::{DeadLetterFilter, DeadLetters, ErrorBody, GroupBy, List, RetriedDeadLetters, RetriedTrace, RetryDeadLetters};
 use super::{Api, traces::CALLER};
+
+/// Most dead letters that one request names.
+const NAMED_MAX: usize = 100;
+/// Most dead letters that one request with a filter takes. Each trace of theirs is a transaction.
+const FOUND_MAX: usize = 1_000;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list_dead_letters)).routes(routes!(retry_dead_letters))
@@ -30,6 +38,17 @@ struct DeadLetterQuery {
     #[serde(deserialize_with = "from_text")]
     #[param(value_type = Option<bool>)]
     open: Option<bool>,
+    /// Of this definition.
+    #[serde(deserialize_with = "from_text")]
+    #[param(value_type = Option<String>)]
+    definition_id: Option<Name>,
+    /// That failed with this code.
+    error_code: Option<String>,
+    /// That failed at or after.
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Count them by what they have in common instead of listing them.
+    group_by: Option<GroupBy>,
     /// 1 to 500; default 50.
     #[param(value_type = Option<u32>)]
     limit: Limit,
@@ -37,53 +56,104 @@ struct DeadLetterQuery {
     cursor: Option<String>,
 }
 
-/// List dead letters, newest first
-#[utoipa::path(get, path = "/dead-letters", tag = "dead letters", params(DeadLetterQuery), responses((status = 200, body = List<TaskBody>)))]
-async fn list_dead_letters(State(api): State<Api>, QueryOf(query): QueryOf<DeadLetterQuery>) -> Result<Json<List<TaskBody>>, Problem> {
-    let page = PageRequest { after: cursor(query.cursor.as_deref())?, limit: query.limit.0 };
-    let tasks = api.stores().read.dead_letters(query.open.unwrap_or(true), &page).await?;
-    Ok(Json(List::of(tasks)))
+/// List dead letters, newest first, or count them
+///
+/// With `group_by` the answer is the groups, the largest first, on one page.
+#[utoipa::path(get, path = "/dead-letters", tag = "dead letters", params(DeadLetterQuery), responses((status = 200, body = DeadLetters)))]
+async fn list_dead_letters(State(api): State<Api>, QueryOf(query): QueryOf<DeadLetterQuery>) -> Result<Json<DeadLetters>, Problem> {
+    let DeadLetterQuery { open, definition_id, error_code, since, group_by, limit, cursor: after } = query;
+    let filter = read::DeadLetterFilter { open: open.unwrap_or(true), ..DeadLetterFilter { definition_id, error_code, since }.into() };
+    if let Some(by) = group_by {
+        let groups = api.stores().read.dead_letter_groups(&filter, by.into()).await?;
+        return Ok(Json(DeadLetters::Groups(List::whole(groups.into_iter().map(Into::into).collect()))));
+    }
+    let page = PageRequest { after: cursor(after.as_deref())?, limit: limit.0 };
+    Ok(Json(DeadLetters::Tasks(List::of(api.stores().read.dead_letters(&filter, &page).await?))))
 }
 
 /// Retry dead letters
 ///
-/// Each trace that one of them belongs to is retried once, as a new trace that takes over what succeeded.
+/// Each trace that one of them belongs to is retried once, as a new trace that takes over what succeeded. With an Idempotency-Key, a trace
+/// that was retried under that key is answered with the new trace that it got then.
 #[utoipa::path(
     post,
     path = "/dead-letters/retry",
     tag = "dead letters",
     request_body = RetryDeadLetters,
     responses(
-        (status = 200, body = List<RetriedTrace>),
+        (status = 200, body = RetriedDeadLetters),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn retry_dead_letters(State(api): State<Api>, JsonBody { value: wanted, .. }: JsonBody<RetryDeadLetters>) -> Result<Json<List<RetriedTrace>>, Problem> {
-    let mut retried = Vec::new();
-    for (trace, tasks) in by_trace(&api, &wanted.task_ids).await? {
-        retried.push(retry(&api, trace, tasks, &wanted.reason).await);
+async fn retry_dead_letters(
+    State(api): State<Api>,
+    idempotency: Idempotency,
+    JsonBody { value: wanted, .. }: JsonBody<RetryDeadLetters>,
+) -> Result<Json<RetriedDeadLetters>, Problem> {
+    // The fingerprint is of each trace's own retry: which traces a filter finds differs from one time to the next.
+    let key = idempotency.of("POST /dead-letters/retry", b"");
+    let (ids, more) = chosen(&api, &wanted).await?;
+    let dead_letters = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let mut items = Vec::new();
+    for (trace, tasks) in by_trace(ids) {
+        items.push(match wanted.dry_run {
+            true => RetriedTrace { rerun_of: trace, trace_id: None, task_ids: tasks, error: None },
+            false => retry(&api, trace, tasks, &wanted.reason, key.as_ref()).await,
+        });
     }
-    Ok(Json(List::whole(retried)))
+    Ok(Json(RetriedDeadLetters { items, next_cursor: None, dead_letters, more }))
 }
 
-async fn by_trace(api: &Api, ids: &[TaskId]) -> Result<BTreeMap<TraceId, Vec<TaskId>>, Problem> {
-    if !(1..=100).contains(&ids.len()) {
-        return Err(Problem::field(&codes::BAD_FIELDS, "/task_ids", "1 to 100 ids"));
+/// The dead letters that a request is about, and whether there are more than it takes.
+async fn chosen(api: &Api, wanted: &RetryDeadLetters) -> Result<(Vec<(TraceId, TaskId)>, bool), Problem> {
+    match &wanted.filter {
+        Some(_) if !wanted.task_ids.is_empty() => Err(Problem::field(&codes::BAD_FIELDS, "/filter", "either `task_ids` or `filter`")),
+        Some(filter) => found(api, filter.clone().into()).await,
+        None if !(1..=NAMED_MAX).contains(&wanted.task_ids.len()) => {
+            Err(Problem::field(&codes::BAD_FIELDS, "/task_ids", format!("1 to {NAMED_MAX} ids, or `filter` instead")))
+        }
+        None => named(api, &wanted.task_ids).await.map(|ids| (ids, false)),
     }
-    let mut traces = BTreeMap::<TraceId, Vec<TaskId>>::new();
+}
+
+async fn named(api: &Api, ids: &[TaskId]) -> Result<Vec<(TraceId, TaskId)>, Problem> {
+    let mut named = Vec::new();
     for id in ids {
         let task = api.stores().read.task(*id).await?.ok_or_else(|| no_such_task(*id))?;
-        let tasks = traces.entry(task.trace_id).or_default();
-        if !tasks.contains(id) {
-            tasks.push(*id);
-        }
+        named.push((task.trace_id, *id));
     }
-    Ok(traces)
+    Ok(named)
 }
 
-async fn retry(api: &Api, rerun_of: TraceId, task_ids: Vec<TaskId>, reason: &str) -> RetriedTrace {
-    let result = api.engine.retry(rerun_of, CALLER.to_owned(), reason.to_owned(), None).await;
+async fn found(api: &Api, filter: read::DeadLetterFilter) -> Result<(Vec<(TraceId, TaskId)>, bool), Problem> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let left = u32::try_from(FOUND_MAX - found.len()).unwrap_or(PAGE_MAX);
+        let page = api.stores().read.dead_letters(&filter, &PageRequest { after, limit: left.min(PAGE_MAX) }).await?;
+        found.extend(page.items.iter().map(|task| (task.trace_id, task.id)));
+        after = page.next;
+        if after.is_none() || found.len() >= FOUND_MAX {
+            return Ok((found, after.is_some()));
+        }
+    }
+}
+
+fn by_trace(ids: Vec<(TraceId, TaskId)>) -> BTreeMap<TraceId, Vec<TaskId>> {
+    let mut traces = BTreeMap::<TraceId, Vec<TaskId>>::new();
+    for (trace, id) in ids {
+        let tasks = traces.entry(trace).or_default();
+        if !tasks.contains(&id) {
+            tasks.push(id);
+        }
+    }
+    traces
+}
+
+async fn retry(api: &Api, rerun_of: TraceId, task_ids: Vec<TaskId>, reason: &str, key: Option<&IdempotencyKey>) -> RetriedTrace {
+    let key = key.map(|key| IdempotencyKey { key: format!("{}/{rerun_of}", key.key), fingerprint: key.fingerprint });
+    let result = api.engine.retry(rerun_of, CALLER.to_owned(), reason.to_owned(), key).await;
     let (trace_id, error) = match result {
         Ok(triggered) => (Some(triggered.trace_id), None),
         Err(error) => {

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: ApplyArgs, context: &Context) -> Result<(), Failur
     context.out.made(&changes, &ids.join("\n"), |_| changes.iter().map(|change| format!("{}\n", change.line())).collect())?;
     match changes.iter().filter(|change| change.action == LEFT_OUT).map(|change| change.name.as_str()).collect::<Vec<_>>().as_slice() {
         [] => Ok(()),
-        left_out => Err(Failure::own(Exit::Conflict, "LEFT_OUT", format!("left out for a workspace that the server does not mount: {}", left_out.join(", ")))
+        left_out => Err(Failure::own(&super::codes::LEFT_OUT, format!("left out for a workspace that the server does not mount: {}", left_out.join(", ")))
             .help("start the server with tower serve --mount NAME=DIR, and apply again")),
     }
 }

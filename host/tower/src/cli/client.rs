@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sse_stream::SseStream;
 use tower_domain::id::TraceId;
 
+use super::codes;
 use super::failure::{Exit, Failure};
 use crate::api::problem::ProblemBody;
 use crate::api::types::EventBody;
@@ -35,14 +37,15 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     /// The body, as it came.
     pub(crate) body: Bytes,
+    /// The server's time when it answered, as it says.
+    pub(crate) date: Option<String>,
 }
 
 impl Reply {
     /// Reads the body.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            Failure::own(Exit::Failed, "BAD_ANSWER", format!("the server's answer cannot be read: {error}"))
-                .help("is the server of the same version? tower version")
+            Failure::own(&codes::BAD_ANSWER, format!("the server's answer cannot be read: {error}")).help("is the server of the same version? tower version")
         })
     }
 }
@@ -54,7 +57,7 @@ impl Client {
         let base = base.ok_or_else(|| Failure::usage(format!("--url {url}: an http URL is expected, such as http://127.0.0.1:8001")))?;
         let http =
             reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).no_proxy().user_agent(concat!("tower/", env!("CARGO_PKG_VERSION")));
-        let http = http.build().map_err(|error| Failure::own(Exit::Failed, "FAILED", error.to_string()))?;
+        let http = http.build().map_err(|error| Failure::own(&codes::FAILED, error.to_string()))?;
         Ok(Self { http, base })
     }
 
@@ -74,22 +77,57 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let message = format!("no tower answers at {}: {}", self.url(), crate::api::problem::causes(error));
-        Failure::own(Exit::Unreachable, "UNREACHABLE", message).help("start one with `tower serve`, or name another with --url or TOWER_URL")
+        Failure::own(&codes::UNREACHABLE, message)
     }
 
     /// Sends a request; anything but success is a failure.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, Failure> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() {
-            return Ok(Reply { status: status.as_u16(), body });
+        let reply = self.answer(request).await?;
+        if (200..300).contains(&reply.status) {
+            return Ok(reply);
         }
-        match serde_json::from_slice::<ProblemBody>(&body) {
+        match serde_json::from_slice::<ProblemBody>(&reply.body) {
             Ok(problem) => Err(Failure::problem(problem)),
-            Err(_) => Err(Failure::own(Exit::Failed, "BAD_ANSWER", format!("{} answered {status}, and not as a tower does", self.url()))
+            Err(_) => Err(Failure::own(&codes::BAD_ANSWER, format!("{} answered {}, and not as a tower does", self.url(), reply.status))
                 .help("is it a tower? curl that URL with /health")),
         }
+    }
+
+    /// Sends a request, and takes whatever is answered.
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Reply, Failure> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Ok(Reply { status, body, date })
+    }
+
+    /// Any request on any path of the server.
+    pub(crate) async fn raw(&self, method: Method, path: &str, headers: HeaderMap, body: Option<Bytes>) -> Result<Reply, Failure> {
+        let mut request = self.http.request(method, self.whole(path)?).headers(headers.clone());
+        if let Some(body) = body {
+            if !headers.contains_key("content-type") {
+                request = request.header("content-type", "application/json");
+            }
+            request = request.body(body);
+        }
+        self.answer(request).await
+    }
+
+    /// GET, of a path with its query.
+    pub(crate) async fn get_path(&self, path: &str) -> Result<Reply, Failure> {
+        self.send(self.http.get(self.whole(&format!("/api/v1{path}"))?)).await
+    }
+
+    fn whole(&self, path: &str) -> Result<Url, Failure> {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        if !path.starts_with('/') {
+            return Err(Failure::usage(format!("`{path}`: a path begins with /, such as /traces")));
+        }
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url.set_query(query);
+        Ok(url)
     }
 
     /// GET.
@@ -190,7 +228,7 @@ impl EventReader {
             Ok(response) => {
                 let body = response.bytes().await.unwrap_or_default();
                 let problem = serde_json::from_slice::<ProblemBody>(&body).map(Failure::problem);
-                Err(problem.unwrap_or_else(|_| Failure::own(Exit::Failed, "BAD_ANSWER", "the event stream was refused")))
+                Err(problem.unwrap_or_else(|_| Failure::own(&codes::BAD_ANSWER, "the event stream was refused")))
             }
             Err(error) if self.tries >= STREAM_TRIES || self.after == 0 => Err(self.client.unreachable(&error)),
             Err(_) => Ok(()),

@@ -18,6 +18,7 @@ pub(crate) enum DefsVerb {
     /// Show one
     Get {
         /// Its id
+        #[arg(add = super::complete::definitions())]
         id: Name,
     },
 }

@@ -101,7 +101,7 @@ async fn show(client: &Client, context: &Context) -> Result<(), Failure> {
 }
 
 async fn begin(client: &Client, project: &Project) -> Result<TraceId, Failure> {
-    let definition = project.trigger.as_ref().ok_or_else(|| Failure::own(Exit::Failed, "BAD_PROJECT", "the example does not say what to trigger"))?;
+    let definition = project.trigger.as_ref().ok_or_else(|| Failure::own(&super::codes::BAD_PROJECT, "the example does not say what to trigger"))?;
     let body = json!({ "definition": definition, "params": project.params, "trigger_type": "MANUAL", "labels": { "example": definition } });
     let started: TraceStarted = client.json(Method::POST, "/traces", &[], &body, None).await?.read()?;
     Ok(started.trace_id)

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::codes::{self, OwnCode};
+use crate::api::codes as api;
 use crate::api::problem::{Problem, ProblemBody, causes};
 
 /// Exit codes. Documented for scripts: they do not change.
@@ -26,6 +28,21 @@ pub(crate) enum Exit {
     Cancelled = 8,
     /// Ctrl-C.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// What a problem of the API comes to.
+    pub(crate) fn of_problem(status: u16, code: &str) -> Self {
+        match status {
+            _ if code == api::IDEMPOTENCY_KEY_REUSED.name => Self::Conflict,
+            404 => Self::NotFound,
+            401 | 403 => Self::Auth,
+            409 | 412 => Self::Conflict,
+            400..=499 => Self::Usage,
+            503 => Self::Unreachable,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// Why a command did not end well.
@@ -60,13 +77,19 @@ impl Failure {
     }
 
     /// An error of the command line's own.
-    pub(crate) fn own(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, said: Some(Said::Own { code, message: message.into(), help: None }) }
+    pub(crate) fn own(code: &'static OwnCode, message: impl Into<String>) -> Self {
+        Self { exit: code.exit, said: Some(Said::Own { code: code.name, message: message.into(), help: Some(code.remedy.to_owned()) }) }
+    }
+
+    /// A component that the tower does not run, under the code that the server would refuse it with.
+    pub(crate) fn refused(code: &'static str, message: &str) -> Self {
+        let help = tower_domain::codes::find(code).map(|code| code.remedy.to_owned());
+        Self { exit: Exit::Failed, said: Some(Said::Own { code, message: message.to_owned(), help }) }
     }
 
     /// Something wrong with the command or its input.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::own(Exit::Usage, "USAGE", message)
+        Self::own(&codes::USAGE, message)
     }
 
     /// Says what it is about.
@@ -89,16 +112,16 @@ impl Failure {
 
     /// What the API answered.
     pub(crate) fn problem(problem: ProblemBody) -> Self {
-        let exit = match problem.status {
-            _ if problem.code == "IDEMPOTENCY_KEY_REUSED" => Exit::Conflict,
-            404 => Exit::NotFound,
-            401 | 403 => Exit::Auth,
-            409 | 412 => Exit::Conflict,
-            400..=499 => Exit::Usage,
-            503 => Exit::Unreachable,
-            _ => Exit::Failed,
-        };
-        Self { exit, said: Some(Said::Problem(Box::new(problem))) }
+        Self { exit: Exit::of_problem(problem.status, &problem.code), said: Some(Said::Problem(Box::new(problem))) }
+    }
+
+    /// What is wrong, in words.
+    pub(crate) fn message(&self) -> &str {
+        match &self.said {
+            Some(Said::Own { message, .. }) => message,
+            Some(Said::Problem(problem)) => &problem.detail,
+            None => "",
+        }
     }
 
     /// For `--json`: the one shape that errors have.
@@ -146,7 +169,7 @@ impl Failure {
                 for error in problem.errors.iter().filter(|error| !problem.detail.starts_with(&format!("{}: ", error.pointer))) {
                     text.push_str(&format!("\n  at {}: {}", error.pointer, error.message));
                 }
-                if let Some(hint) = next_command(&problem.code).or(problem.hint.as_deref()) {
+                if let Some(hint) = next_command(&problem.code).or(problem.hint.as_deref()).or_else(|| remedy(&problem.code)) {
                     text.push_str(&format!("\n  help: {hint}"));
                 }
                 if !problem.request_id.is_empty() {
@@ -167,13 +190,13 @@ impl From<Problem> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::own(Exit::Failed, "FAILED", format!("{error:#}"))
+        Self::own(&codes::FAILED, format!("{error:#}"))
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::own(Exit::Failed, "FAILED", causes(&error))
+        Self::own(&codes::FAILED, causes(&error))
     }
 }
 
@@ -188,6 +211,11 @@ fn next_command(code: &str) -> Option<&'static str> {
         "NOT_ENDED" => Some("tower watch TRACE waits for it; tower cancel TRACE ends it"),
         _ => None,
     }
+}
+
+/// What the catalogue says for codes that come with no hint of their own.
+fn remedy(code: &str) -> Option<&'static str> {
+    tower_domain::codes::find(code).map(|code| code.remedy)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tower_domain::code_ref::ModuleRef;
 use tower_domain::module::Inspection;
 
 use super::Context;
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 use super::output::fields;
 use super::project;
 use super::term::{Term, one_line};
@@ -18,6 +18,7 @@ use crate::api::types::ModuleBody;
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A .wasm file, or NAME[:TAG] of the server
+    #[arg(add = super::complete::tags())]
     module: String,
     /// Print the world as WIT text instead
     #[arg(long)]
@@ -45,7 +46,7 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Fail
 
 fn file(path: &Path, wit: bool, context: &Context) -> Result<(), Failure> {
     let bytes = project::read(path)?;
-    let inspected = tower_executors::wasm::inspect(&bytes).map_err(|refused| Failure::own(Exit::Failed, refused.code(), refused.to_string()))?;
+    let inspected = tower_executors::wasm::inspect(&bytes).map_err(|refused| Failure::refused(refused.code(), &refused.to_string()))?;
     if wit {
         context.out.text(&inspected.wit);
         return Ok(());
@@ -152,6 +153,7 @@ pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
         1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
     }
 }

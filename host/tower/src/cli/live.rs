@@ -18,6 +18,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::term::{Term, cut, one_line, pad};
 use super::tree::{self, Window};
+use crate::api::problem::{Problem, codes};
 use crate::api::types::{EventBody, EventType, List, Status, TaskBody, TraceBody};
 
 /// How often a live tree is drawn at the most.
@@ -43,7 +44,7 @@ impl Source {
             Self::Remote(client) => client.get(&format!("/traces/{id}"), &[]).await?.read(),
             Self::Local(engine) => {
                 let found = engine.stores().read.trace(id).await.map_err(crate::api::problem::Problem::from)?;
-                found.map(Into::into).ok_or_else(|| Failure::own(super::failure::Exit::NotFound, "NO_SUCH_TRACE", format!("there is no trace {id}")))
+                found.map(Into::into).ok_or_else(|| Failure::from(Problem::new(&codes::NO_SUCH_TRACE, format!("there is no trace {id}"))))
             }
         }
     }
@@ -67,7 +68,7 @@ impl Source {
     /// The output of an ended trace, fetched if it is kept apart.
     pub(crate) async fn output(&self, trace: &TraceBody) -> Result<Option<Json>, Failure> {
         let Some(url) = &trace.output_ref else { return Ok(trace.output.clone()) };
-        let lost = || Failure::own(super::failure::Exit::Failed, "NO_SUCH_ARTIFACT", format!("the output {url} cannot be read"));
+        let lost = || Failure::from(Problem::new(&codes::NO_SUCH_ARTIFACT, format!("the output {url} cannot be read")));
         let digest = url.strip_prefix(tower_engine::ARTIFACT_URL).ok_or_else(lost)?;
         let bytes = match self {
             Self::Remote(client) => client.get(&format!("/artifacts/{digest}"), &[]).await?.body.to_vec(),

@@ -9,6 +9,7 @@ use tower_domain::id::{TaskId, TraceId};
 use super::Context;
 use super::client::{Client, Reply};
 use super::failure::{Exit, Failure};
+use super::output::Format;
 use super::term::one_line;
 use crate::api::types::{EventBody, EventType, List, LogBody, Status, TaskBody};
 
@@ -19,6 +20,7 @@ const PAGE_LINES: u32 = 500;
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// A trace, or a task: then with everything below it
+    #[arg(add = super::complete::traces())]
     id: String,
     /// Go on as lines come, until the trace or the task has ended
     #[arg(short = 'f', long)]
@@ -50,7 +52,7 @@ pub(crate) async fn which(client: &Client, text: &str) -> Result<Which, Failure>
             let task = TaskId(trace.0);
             match client.get(&format!("/tasks/{task}"), &[]).await {
                 Ok(_) => Ok(Which::Task(task)),
-                Err(none) if none.exit == Exit::NotFound => Err(Failure::own(Exit::NotFound, "NOT_FOUND", format!("there is no trace and no task {trace}"))
+                Err(none) if none.exit == Exit::NotFound => Err(Failure::own(&super::codes::NO_SUCH_THING, format!("there is no trace and no task {trace}"))
                     .help("tower traces lists traces; tower tasks TRACE lists tasks")),
                 Err(failure) => Err(failure),
             }
@@ -72,18 +74,23 @@ pub(crate) async fn run(args: LogsArgs, context: &Context) -> Result<(), Failure
     }
 }
 
+/// All there are. As JSON they are one list, however many pages the server made of it.
 async fn print(client: &Client, path: &str, context: &Context) -> Result<(), Failure> {
     let mut cursor = None;
+    let mut whole = Vec::new();
     loop {
         let mut query = vec![("limit", PAGE_LINES.to_string())];
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
         let reply: Reply = client.get(path, &query).await?;
         let lines: List<LogBody> = reply.read()?;
-        for line in &lines.items {
-            show(context, line)?;
+        if context.out.format() == Format::Json {
+            whole.extend(lines.items);
+        } else {
+            lines.items.iter().try_for_each(|line| show(context, line))?;
         }
         match lines.next_cursor {
             Some(next) => cursor = Some(next),
+            None if context.out.format() == Format::Json => return context.out.made(&List::whole(whole), "", |_| String::new()),
             None => return Ok(()),
         }
     }
@@ -127,6 +134,10 @@ fn line_of(event: EventBody) -> Option<LogBody> {
 }
 
 fn show(context: &Context, line: &LogBody) -> Result<(), Failure> {
+    if context.out.format() == Format::Id {
+        context.out.line(&line.seq.to_string());
+        return Ok(());
+    }
     if context.out.is_json() {
         context.out.line(&serde_json::to_string(line).map_err(|error| Failure::usage(error.to_string()))?);
         return Ok(());

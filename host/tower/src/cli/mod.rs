@@ -3,15 +3,24 @@
 //! - [`serve`], [`run`], [`demo`]: with a host in this process; everything else is a client of the REST API
 //! - [`push`], [`modules`], [`apply`], [`defs`], [`inspect`]: what people put in
 //! - [`trigger`], [`watch`], [`traces`], [`tasks`], [`logs`], [`orders`], [`dlq`]: traces
+//! - [`doctor`], [`config`], [`api`], [`complete`], [`help`]: what is around all that
 //! - [`client`], [`project`], [`params`]: what verbs are made of
 //! - [`live`], [`tree`], [`term`], [`output`], [`failure`]: what people see
+//! - [`codes`], [`catalogue`]: the errors of the command line, and those of everything
 
+mod api;
 mod apply;
+mod catalogue;
 mod client;
+mod codes;
+mod complete;
+mod config;
 mod defs;
 mod demo;
 mod dlq;
+mod doctor;
 mod failure;
+mod help;
 mod inspect;
 mod live;
 mod logs;
@@ -33,7 +42,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use client::Client;
@@ -41,12 +50,21 @@ use failure::{Exit, Failure};
 use output::{Format, Output};
 use term::{ColorWhen, Term};
 
+use crate::config::{Effective, SettingsArgs};
+
 /// The argument with which this program starts itself to compile a module. Not for people.
 pub(crate) const COMPILE_WORKER: &str = "compile-worker";
 
 /// Runs trees of agent-workflow steps as sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
-#[command(name = "tower", version, about, max_term_width = 110, after_help = "First steps: tower run example:financial-analysis · tower demo · tower serve")]
+#[command(
+    name = "tower",
+    version,
+    about,
+    max_term_width = 110,
+    disable_help_subcommand = true,
+    after_help = "First steps: tower run example:financial-analysis · tower demo · tower serve"
+)]
 struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -56,10 +74,12 @@ struct Cli {
 
 /// What every verb takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "For every command")]
 struct GlobalArgs {
-    /// The server to talk to
-    #[arg(long, global = true, env = "TOWER_URL", default_value = "http://127.0.0.1:8001")]
-    url: String,
+    /// The server to talk to [env: TOWER_URL] [default: http://127.0.0.1:8001]
+    // Read from the environment here and not by clap, whose usage lines would show it as if it had to be given.
+    #[arg(long, global = true)]
+    url: Option<String>,
     /// How to print results
     #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -72,8 +92,8 @@ struct GlobalArgs {
     /// No signs beyond ASCII
     #[arg(long, global = true)]
     ascii: bool,
-    /// What to log on standard error, such as `info` or `tower_engine=debug`
-    #[arg(long, global = true, env = "TOWER_LOG", value_name = "FILTER")]
+    /// What to log on standard error, such as `info` or `tower_engine=debug` [env: TOWER_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
 }
 
@@ -116,6 +136,17 @@ enum Verb {
     /// Dead letters: tasks that failed for good
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
+    /// Look at this machine, the server and the database, and say what to do
+    Doctor(doctor::DoctorArgs),
+    /// Settings of a server
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
+    /// Send a request to any route of the server
+    Api(api::ApiArgs),
+    /// Print a script that lets the shell complete commands, ids and names
+    Completions(complete::CompletionsArgs),
+    /// Explain a command, or an error code
+    Help(help::HelpArgs),
     /// Print versions
     Version,
 }
@@ -137,8 +168,30 @@ impl Context {
     }
 
     fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.global.url)
+        Client::new(self.url())
     }
+
+    /// The server that commands talk to.
+    fn url(&self) -> &str {
+        self.global.url.as_deref().unwrap_or(DEFAULT_URL)
+    }
+
+    /// Whether somebody said which it is.
+    fn url_was_given(&self) -> bool {
+        self.global.url.is_some()
+    }
+}
+
+/// Where a tower listens when nobody says otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8001";
+
+fn url_of_environment() -> Option<String> {
+    std::env::var("TOWER_URL").ok().filter(|url| !url.is_empty())
+}
+
+/// A server's settings, after flags, environment and files.
+fn settings(args: &SettingsArgs, matches: &ArgMatches) -> Result<Effective, Failure> {
+    args.effective(matches).map_err(|error| Failure::own(&codes::BAD_CONFIG, error.to_string()))
 }
 
 /// Runs the command that the arguments name.
@@ -149,13 +202,14 @@ pub fn main() -> ExitCode {
     }
     // reqwest asks for a provider and does not choose one. Fails only if there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 });
-        }
+    complete::answer_shell();
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return not_parsed(&error),
     };
+    cli.global.url = cli.global.url.or_else(url_of_environment);
+    cli.global.log = cli.global.log.or_else(|| std::env::var("TOWER_LOG").ok());
     if let Err(failure) = log_to_stderr(&cli) {
         return report(&Context::new(cli.global), &failure);
     }
@@ -164,7 +218,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report(&context, &error.into()),
     };
-    let result = runtime.block_on(dispatch(cli.verb, &context));
+    let result = runtime.block_on(dispatch(cli.verb, innermost(&matches), &context));
     // Whatever still blocks a thread, such as a read from a terminal, is not waited for.
     runtime.shutdown_background();
     match result {
@@ -173,11 +227,35 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
+/// Help, or an error: in the form that was asked for, as far as that can be told.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<String> = std::env::args().collect();
+    let given = |word: &String| matches!(word.as_str(), "--json" | "-ojson" | "-ojsonl" | "--output=json" | "--output=jsonl");
+    let after = |pair: &[String]| matches!(pair[0].as_str(), "-o" | "--output") && matches!(pair[1].as_str(), "json" | "jsonl");
+    if words.iter().any(given) || words.windows(2).any(after) {
+        let text = error.to_string();
+        let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        output::err_line(&Failure::usage(message).json().unwrap_or_default());
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(Exit::Usage as u8)
+}
+
+/// The arguments of the verb itself.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| innermost(matches))
+}
+
+async fn dispatch(verb: Verb, matches: &ArgMatches, context: &Context) -> Result<(), Failure> {
     match verb {
         Verb::Run(args) => run::run(args, context).await,
         Verb::Demo(args) => demo::run(args, context).await,
-        Verb::Serve(args) => serve::run(args, context).await,
+        Verb::Serve(args) => serve::run(args, matches, context).await,
         Verb::Inspect(args) => inspect::run(args, context).await,
         Verb::Push(args) => push::run(args, context).await,
         Verb::Modules(verb) => modules::run(verb, context).await,
@@ -192,6 +270,11 @@ async fn dispatch(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Cancel(args) => orders::cancel(args, context).await,
         Verb::Retry(args) => orders::retry(args, context).await,
         Verb::Dlq(verb) => dlq::run(verb, context).await,
+        Verb::Doctor(args) => doctor::run(args, matches, context).await,
+        Verb::Config(verb) => config::run(&verb, matches, context),
+        Verb::Api(args) => api::run(args, context).await,
+        Verb::Completions(args) => complete::run(&args, context),
+        Verb::Help(args) => help::run(&args, context),
         Verb::Version => version::run(context),
     }
 }

@@ -9,6 +9,7 @@ use super::Context;
 use super::failure::Failure;
 use super::inspect::{describe, module_path};
 use super::output::{PageArgs, ago};
+use super::term::table;
 use crate::api::types::{List, ModuleBody, MoveTag, NamedModules, TagBody};
 
 /// Uploaded components.
@@ -19,16 +20,19 @@ pub(crate) enum ModulesVerb {
     /// Show what is under a name
     Show {
         /// The module's name
+        #[arg(add = super::complete::modules())]
         name: Name,
     },
     /// Print a module's world as WIT text
     Wit {
         /// NAME[:TAG] or NAME@sha256:…
+        #[arg(add = super::complete::tags())]
         module: String,
     },
     /// Move a tag
     Tag {
         /// The module's name
+        #[arg(add = super::complete::modules())]
         name: Name,
         /// The tag
         tag: Name,
@@ -51,7 +55,8 @@ pub(crate) async fn run(verb: ModulesVerb, context: &Context) -> Result<(), Fail
             let reply = client.get(&format!("/modules/{name}"), &[]).await?;
             let named: NamedModules = reply.read()?;
             context.out.one(&reply, name.as_str(), |term| {
-                let tags: String = named.tags.iter().map(|tag| format!("{}:{}  {}  {}\n", tag.name, tag.tag, tag.digest, ago(tag.updated_at))).collect();
+                let rows: Vec<_> = named.tags.iter().map(|tag| vec![tag.tag.to_string(), ago(tag.updated_at), tag.digest.to_string()]).collect();
+                let tags = table(term, &["TAG", "MOVED", "DIGEST"], &rows);
                 let modules: String = named.modules.iter().map(|module| format!("\n{}", describe(term, module))).collect();
                 tags + &modules
             });

@@ -13,6 +13,7 @@ use crate::api::types::{CancelBody, CancelWord, Reason, TraceStarted};
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
     /// A trace, or a task: then everything below it too
+    #[arg(add = super::complete::traces())]
     id: String,
     /// Why, for the audit
     #[arg(long, default_value = "")]
@@ -23,6 +24,7 @@ pub(crate) struct CancelArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RetryArgs {
     /// A trace that has ended
+    #[arg(add = super::complete::traces())]
     trace: TraceId,
     /// Why, for the audit
     #[arg(long, default_value = "")]

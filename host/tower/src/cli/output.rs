@@ -5,6 +5,7 @@ use std::io::Write;
 use serde_json::value::RawValue;
 
 use super::client::Reply;
+use super::codes::NOT_WRITTEN;
 use super::failure::Failure;
 use super::term::{Term, table};
 
@@ -40,6 +41,11 @@ impl Output {
         Self { format, term }
     }
 
+    /// How results are printed.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
     /// Whether programs read this.
     pub(crate) fn is_json(&self) -> bool {
         matches!(self.format, Format::Json | Format::Jsonl)
@@ -56,7 +62,8 @@ impl Output {
         self.text(&format!("{text}\n"));
     }
 
-    fn bytes(&self, bytes: &[u8]) {
+    /// Bytes as they are; on a terminal, with an end of line.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
         let mut out = std::io::stdout().lock();
         let end: &[u8] = if self.term.live { b"\n" } else { b"" };
         wrote(out.write_all(bytes).and_then(|()| out.write_all(end)).and_then(|()| out.flush()));
@@ -96,7 +103,7 @@ impl Output {
     /// Something that was made here and not answered by a server.
     pub(crate) fn made(&self, body: &impl serde::Serialize, id: &str, for_people: impl FnOnce(&Term) -> String) -> Result<(), Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::usage(error.to_string()))?;
-        self.one(&Reply { status: 200, body: body.into() }, id, for_people);
+        self.one(&Reply { status: 200, body: body.into(), date: None }, id, for_people);
         Ok(())
     }
 }
@@ -135,12 +142,20 @@ pub(crate) fn ago(at: tower_domain::clock::Timestamp) -> String {
     use tower_domain::clock::{Clock, SystemClock};
     format!("{} ago", super::term::seconds(SystemClock.now().since(at)))
 }
+
+/// The time so long ago.
+pub(crate) fn before_now(by: std::time::Duration) -> tower_domain::clock::Timestamp {
+    use tower_domain::clock::{Clock, SystemClock, Timestamp};
+    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(SystemClock.now().as_micros().saturating_sub(micros).max(0))
+}
+
 /// Results that cannot be written are no success. Whoever closed the pipe has seen enough.
 fn wrote(result: std::io::Result<()>) {
     if let Err(error) = result
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
-        eprintln!("error[NOT_WRITTEN]: standard output cannot be written: {error}");
-        std::process::exit(1);
+        eprintln!("error[{}]: standard output cannot be written: {error}", NOT_WRITTEN.name);
+        std::process::exit(NOT_WRITTEN.exit as i32);
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 use tower_domain::json::Json;
 
+use super::codes;
 use super::failure::Failure;
 
 /// Longest params, in bytes.
@@ -72,7 +73,10 @@ fn text_of(file: &str) -> Result<String, Failure> {
     } else {
         std::fs::read_to_string(file)
     };
-    read.map_err(|error| Failure::usage(format!("{file} cannot be read as text: {error}")))
+    read.map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Failure::usage(format!("{file} is not text in UTF-8")),
+        _ => Failure::own(&codes::NO_SUCH_FILE, format!("{file} cannot be read: {error}")),
+    })
 }
 
 /// Labels, and other plain pairs.

@@ -10,13 +10,14 @@ use tower_domain::definition::DefinitionSpec;
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 
-use super::failure::{Exit, Failure};
+use super::codes as own;
+use super::failure::Failure;
 use crate::api::problem::{Problem, codes};
 use crate::api::read_json;
 use crate::api::types::SpecBody;
 
 /// What guests are built for.
-const TARGET: &str = "wasm32-wasip2";
+pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 /// Everything that a project is made of, ready to be uploaded.
 #[derive(Debug, Clone)]
@@ -39,6 +40,11 @@ struct ProjectFile {
     module: Vec<ModuleEntry>,
     #[serde(default)]
     definition: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// Settings of a server that runs here: `config` reads them.
+    #[serde(rename = "server")]
+    _server: Option<toml::Table>,
+    #[serde(rename = "host")]
+    _host: Option<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,8 +76,8 @@ impl Project {
         };
         let names = || command_tower_examples::all().iter().map(|example| example.name).collect::<Vec<_>>().join(", ");
         let example = command_tower_examples::find(name);
-        let example = example
-            .ok_or_else(|| Failure::own(Exit::NotFound, "NO_SUCH_EXAMPLE", format!("there is no example `{name}`")).help(format!("there are: {}", names())))?;
+        let example =
+            example.ok_or_else(|| Failure::own(&own::NO_SUCH_EXAMPLE, format!("there is no example `{name}`")).help(format!("there are: {}", names())))?;
         let mut modules = Vec::new();
         for module in example.modules {
             modules.push((a_name(module.name)?, Bytes::from_static(module.wasm)));
@@ -82,10 +88,7 @@ impl Project {
     /// A folder with a `tower.toml`, or that file itself. Builds the modules that have not been built.
     pub(crate) fn folder(path: &Path) -> Result<Self, Failure> {
         let file = if path.is_dir() { path.join("tower.toml") } else { path.to_owned() };
-        let text = std::fs::read_to_string(&file).map_err(|error| {
-            Failure::own(Exit::Usage, "NO_PROJECT", format!("{} cannot be read: {error}", file.display()))
-                .help("name a folder with a tower.toml, a .wasm file, or example:NAME")
-        })?;
+        let text = std::fs::read_to_string(&file).map_err(|error| Failure::own(&own::NO_PROJECT, format!("{} cannot be read: {error}", file.display())))?;
         let parsed = parse(&text, &file.display().to_string())?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let mut modules = Vec::new();
@@ -129,7 +132,7 @@ fn json(value: &impl serde::Serialize) -> Result<Json, Failure> {
 }
 
 fn parse(text: &str, from: &str) -> Result<ProjectFile, Failure> {
-    toml::from_str(text).map_err(|error| Failure::own(Exit::Usage, "BAD_PROJECT", format!("{from}: {}", error.to_string().trim_end())))
+    toml::from_str(text).map_err(|error| Failure::own(&own::BAD_PROJECT, format!("{from}: {}", error.to_string().trim_end())))
 }
 
 /// A definition of a project.
@@ -150,7 +153,7 @@ fn assemble(file: ProjectFile, mut modules: Vec<(Name, Bytes)>, wanted: Option<N
     let mut definitions = defined(file.definition)?;
     if let Some(wanted) = wanted.as_ref().filter(|wanted| !definitions.iter().any(|definition| definition.id == **wanted)) {
         let ids = definitions.iter().map(|definition| definition.id.as_str()).collect::<Vec<_>>().join(", ");
-        let failure = Failure::own(Exit::NotFound, "NO_SUCH_DEFINITION", format!("the project has no definition `{wanted}`"));
+        let failure = Failure::own(&own::NO_SUCH_THING, format!("the project has no definition `{wanted}`"));
         return Err(failure.help(format!("it has: {ids}")));
     }
     for module in file.module.iter().filter(|module| module.on_demand) {
@@ -173,10 +176,10 @@ fn defined(specs: Vec<serde_json::Map<String, serde_json::Value>>) -> Result<Vec
     let mut definitions: Vec<Defined> = Vec::new();
     for mut spec in specs {
         let id = spec.remove("id").and_then(|id| id.as_str().map(str::to_owned));
-        let id = id.ok_or_else(|| Failure::own(Exit::Usage, "BAD_PROJECT", "a [[definition]] has no id"))?;
+        let id = id.ok_or_else(|| Failure::own(&own::BAD_PROJECT, "a [[definition]] has no id"))?;
         let (id, spec) = (a_name(&id)?, json(&spec)?);
         if definitions.iter().any(|other| other.id == id) {
-            return Err(Failure::own(Exit::Usage, "BAD_PROJECT", format!("definition `{id}` stands there twice")));
+            return Err(Failure::own(&own::BAD_PROJECT, format!("definition `{id}` stands there twice")));
         }
         // All of them before any is put, so that a mistake in the last does not leave the first behind.
         let CodeRef::Wasm(module) = DefinitionSpec::from(spec_of(&id, &spec)?).code_ref;
@@ -197,7 +200,7 @@ pub(crate) fn spec_of(id: &Name, spec: &Json) -> Result<SpecBody, Failure> {
 
 /// Reads a file of bytes.
 pub(crate) fn read(path: &Path) -> Result<Bytes, Failure> {
-    std::fs::read(path).map(Bytes::from).map_err(|error| Failure::own(Exit::Usage, "NO_SUCH_FILE", format!("{} cannot be read: {error}", path.display())))
+    std::fs::read(path).map(Bytes::from).map_err(|error| Failure::own(&own::NO_SUCH_FILE, format!("{} cannot be read: {error}", path.display())))
 }
 
 /// A module's component: the file itself, one that lies ready beside the crate, or what cargo builds.
@@ -211,14 +214,14 @@ fn component(path: &Path, name: &Name) -> Result<Bytes, Failure> {
     }
     if !path.join("Cargo.toml").is_file() {
         let message = format!("module `{name}`: neither {} nor {} is there", ready.display(), path.join("Cargo.toml").display());
-        return Err(Failure::own(Exit::Usage, "NO_SUCH_MODULE", message).help("build it and put the .wasm there, or let `path` name a cargo project"));
+        return Err(Failure::own(&own::NO_COMPONENT, message));
     }
     read(&build(path, name)?)
 }
 
 /// Builds a cargo project to a component, and says where that is. Cargo's own output goes to standard error.
 fn build(folder: &Path, name: &Name) -> Result<PathBuf, Failure> {
-    let failed = |message: String| Failure::own(Exit::Failed, "BUILD_FAILED", message);
+    let failed = |message: String| Failure::own(&own::BUILD_FAILED, message);
     let mut cargo = Command::new("cargo");
     cargo.current_dir(folder).args(["build", "--target", TARGET, "--profile", "release", "--message-format", "json-render-diagnostics"]);
     let output = cargo.stderr(std::process::Stdio::inherit()).output();
@@ -241,7 +244,8 @@ fn build(folder: &Path, name: &Name) -> Result<PathBuf, Failure> {
     built.ok_or_else(|| failed(format!("module `{name}`: cargo built no .wasm")).help("the crate needs [lib] crate-type = [\"cdylib\"]"))
 }
 
-fn target_is_missing() -> bool {
+/// Whether guests cannot be built for want of it.
+pub(crate) fn target_is_missing() -> bool {
     let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
     !printed.is_ok_and(|printed| Path::new(String::from_utf8_lossy(&printed.stdout).trim()).is_dir())
 }
@@ -259,6 +263,11 @@ mod tests {
                 spec.read::<crate::api::types::SpecBody>().unwrap_or_else(|error| panic!("{id}: {error}"));
             }
         }
+    }
+
+    #[test]
+    fn a_projects_file_may_hold_the_settings_of_a_server_too() {
+        parse("[server]\nlisten = \"127.0.0.1:0\"\n\n[host]\nslots = 1\n", "tower.toml").unwrap();
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::config::{CompileArgs, HostConfig, Mount, parse_duration};
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// A folder with a tower.toml, a .wasm file, or example:NAME
+    #[arg(add = super::complete::projects())]
     project: String,
     #[command(flatten)]
     params: ParamArgs,
@@ -41,11 +42,11 @@ pub(crate) struct RunArgs {
     mounts: Vec<Mount>,
     #[command(flatten)]
     compile: CompileArgs,
-    /// Cancel it after so long, to see how it takes that
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Cancel it after DURATION, such as 2s, to see how it takes that
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     cancel_after: Option<Duration>,
     /// How long a cancelled step may go on
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = parse_duration)]
     cancel_grace: Duration,
 }
 

@@ -3,24 +3,26 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 use tower_store::StoreError;
 
 use super::Context;
-use super::failure::{Exit, Failure};
+use super::codes;
+use super::failure::Failure;
 use super::output::err_line;
 use crate::app::App;
-use crate::config::ServeArgs;
+use crate::config::SettingsArgs;
 
 /// Serves the REST API.
 #[derive(Debug, Args)]
 pub(crate) struct ServeVerb {
     #[command(flatten)]
-    serve: ServeArgs,
+    settings: SettingsArgs,
 }
 
-pub(crate) async fn run(args: ServeVerb, context: &Context) -> Result<(), Failure> {
-    let config = args.serve.check().map_err(|error| Failure::own(Exit::Usage, "BAD_CONFIG", format!("{error:#}")))?;
+pub(crate) async fn run(args: ServeVerb, matches: &ArgMatches, context: &Context) -> Result<(), Failure> {
+    let settings = super::settings(&args.settings, matches)?;
+    let config = settings.serve.check().map_err(|error| Failure::own(&codes::BAD_CONFIG, format!("{error:#}")))?;
     let grace = config.host.cancel_grace;
     let mut signals = Signals::listen()?;
     let app = App::start(config).await.map_err(not_started)?;
@@ -33,16 +35,18 @@ pub(crate) async fn run(args: ServeVerb, context: &Context) -> Result<(), Failur
 pub(crate) fn not_started(error: anyhow::Error) -> Failure {
     let store = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>());
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    let (exit, code, help) = match (store, io) {
-        (Some(StoreError::InUse(_)), _) => (Exit::Conflict, "IN_USE", "stop the other tower, or name another folder with --data-dir"),
-        (Some(StoreError::Unusable(_)), _) => (Exit::Usage, "UNUSABLE", "name another folder with --data-dir"),
-        (None, Some(ErrorKind::AddrInUse)) => (Exit::Conflict, "PORT_TAKEN", "stop what listens there, or take a free port with --listen 127.0.0.1:0"),
+    let code = match (store, io) {
+        (Some(StoreError::InUse(_)), _) => &codes::IN_USE,
+        (Some(StoreError::OtherSchema(_)), _) => &codes::OTHER_SCHEMA,
+        (Some(StoreError::Unusable(_)), _) => &codes::UNUSABLE,
+        (None, Some(ErrorKind::AddrInUse)) => &codes::PORT_TAKEN,
         (None, Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)) => {
-            (Exit::Usage, "UNUSABLE", "name a folder that can be written to with --data-dir, and a port that may be listened on with --listen")
+            return Failure::own(&codes::UNUSABLE, format!("{error:#}"))
+                .help("name a folder that can be written to with --data-dir, and a port that may be listened on with --listen");
         }
         _ => return error.into(),
     };
-    Failure::own(exit, code, format!("{error:#}")).help(help)
+    Failure::own(code, format!("{error:#}"))
 }
 
 /// Serves until a signal, then stops in order; a second signal ends it at once.
@@ -51,7 +55,7 @@ pub(crate) async fn until_stopped(app: App, signals: &mut Signals, grace: Durati
     err_line(&format!("stopping: running steps have {}s; again to stop at once", grace.as_secs_f64()));
     tokio::select! {
         () = app.stop(grace) => Ok(()),
-        () = signals.next() => Err(Failure::own(Exit::Interrupted, "INTERRUPTED", "stopped at once; what was running begins again at the next start")),
+        () = signals.next() => Err(Failure::own(&codes::INTERRUPTED, "stopped at once; what was running begins again at the next start")),
     }
 }
 

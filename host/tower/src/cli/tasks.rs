@@ -4,17 +4,19 @@ use clap::Args;
 use tower_domain::clock::{Clock, SystemClock};
 use tower_domain::id::{TaskId, TraceId};
 
-use super::Context;
+use super::client::Client;
 use super::failure::Failure;
-use super::output::{PageArgs, fields};
+use super::output::{PageArgs, ago, fields};
 use super::run::pretty;
 use super::term::{Term, one_line, seconds};
-use crate::api::types::{List, TaskBody};
+use super::{Context, codes, complete};
+use crate::api::types::{ControlAction, ControlEventBody, List, Status, TaskBody};
 
 /// Which tasks.
 #[derive(Debug, Args)]
 pub(crate) struct TasksArgs {
     /// The trace
+    #[arg(add = complete::traces())]
     trace: TraceId,
     /// In one of these states
     #[arg(long, value_delimiter = ',')]
@@ -26,7 +28,7 @@ pub(crate) struct TasksArgs {
     #[arg(long)]
     layer: Option<u32>,
     /// Children of this task
-    #[arg(long, value_name = "TASK")]
+    #[arg(long, value_name = "TASK", add = complete::tasks())]
     parent: Option<TaskId>,
     #[command(flatten)]
     page: PageArgs,
@@ -36,6 +38,7 @@ pub(crate) struct TasksArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TaskArgs {
     /// The task
+    #[arg(add = complete::tasks())]
     task: TaskId,
 }
 
@@ -45,8 +48,15 @@ pub(crate) async fn list(args: TasksArgs, context: &Context) -> Result<(), Failu
     query.extend(args.phase.iter().map(|phase| ("phase", phase.clone())));
     query.extend(args.layer.map(|layer| ("layer", layer.to_string())));
     query.extend(args.parent.map(|parent| ("parent_id", parent.to_string())));
-    let reply = context.client()?.get(&format!("/traces/{}/tasks", args.trace), &query).await?;
+    let client = context.client()?;
+    let reply = client.get(&format!("/traces/{}/tasks", args.trace), &query).await?;
     let tasks: List<TaskBody> = reply.read()?;
+    if let (Some(parent), true) = (args.parent, tasks.items.is_empty()) {
+        let parent: TaskBody = client.get(&format!("/tasks/{parent}"), &[]).await?.read()?;
+        if parent.trace_id != args.trace {
+            return Err(Failure::own(&codes::NO_SUCH_THING, format!("the task {} is of another trace: {}", parent.id, parent.trace_id)));
+        }
+    }
     let ids: Vec<String> = tasks.items.iter().map(|task| task.id.to_string()).collect();
     let rows: Vec<_> = tasks.items.iter().map(|task| row(&context.out.term, task)).collect();
     context.out.list(&reply, &["STATE", "PHASE", "TASK", "KEY", "ACTOR", "LAYER", "TIME", "ERROR"], &rows, &ids)
@@ -56,7 +66,8 @@ fn time(task: &TaskBody) -> String {
     task.started_at.map_or_else(String::new, |from| seconds(task.finished_at.unwrap_or_else(|| SystemClock.now()).since(from)))
 }
 
-fn error(task: &TaskBody) -> String {
+/// Its error on one line.
+pub(crate) fn error(task: &TaskBody) -> String {
     task.error_code.as_ref().map_or_else(String::new, |code| format!("{code} {}", one_line(task.error_msg.as_deref().unwrap_or_default())))
 }
 
@@ -74,13 +85,26 @@ fn row(term: &Term, task: &TaskBody) -> Vec<String> {
 }
 
 pub(crate) async fn show(args: TaskArgs, context: &Context) -> Result<(), Failure> {
-    let reply = context.client()?.get(&format!("/tasks/{}", args.task), &[]).await?;
+    let client = context.client()?;
+    let reply = client.get(&format!("/tasks/{}", args.task), &[]).await?;
     let task: TaskBody = reply.read()?;
-    context.out.one(&reply, &task.id.to_string(), |term| describe(term, &task));
+    let cancelled = if task.cancelling || task.status == Status::Cancelled { cancelled_by(&client, &task).await? } else { String::new() };
+    context.out.one(&reply, &task.id.to_string(), |term| describe(term, &task, cancelled));
     Ok(())
 }
 
-fn describe(term: &Term, task: &TaskBody) -> String {
+/// Who cancelled it, or the tree above it, and why.
+async fn cancelled_by(client: &Client, task: &TaskBody) -> Result<String, Failure> {
+    let orders: List<ControlEventBody> = client.get(&format!("/traces/{}/control-events", task.trace_id), &[]).await?.read()?;
+    let above = |id: TaskId| task.node_path.split('/').any(|part| part == id.to_string());
+    let order = orders.items.iter().find(|order| order.action == ControlAction::Cancel && order.task_id.is_none_or(above));
+    Ok(order.map_or_else(String::new, |order| {
+        let why = if order.reason.is_empty() { String::new() } else { format!(": {}", one_line(&order.reason)) };
+        format!("{} by {}{why}", ago(order.created_at), one_line(&order.triggered_by))
+    }))
+}
+
+fn describe(term: &Term, task: &TaskBody, cancelled: String) -> String {
     let waits: Vec<String> = task.waiting_on.iter().map(|wait| serde_json::to_string(wait).unwrap_or_default()).collect();
     let attempts = task.attempts.iter().flatten().map(|attempt| {
         let error = attempt.error.as_ref().map_or_else(String::new, |error| format!("  {} {}", error.code, one_line(&error.message)));
@@ -107,6 +131,7 @@ fn describe(term: &Term, task: &TaskBody) -> String {
             ("children", if task.split_count > 0 { format!("{} of {} succeeded", task.succeeded_children, task.split_count) } else { String::new() }),
             ("time", time(task)),
             ("error", error(task)),
+            ("cancelled", cancelled),
             ("attempts", attempts.collect::<Vec<_>>().join("\n")),
             ("params", pretty(&task.input_params)),
             ("output", task.output.as_ref().map(pretty).or_else(|| task.output_ref.clone()).unwrap_or_default()),

@@ -1,11 +1,11 @@
 //! `tower traces`.
 
 use clap::Args;
-use tower_domain::clock::{Clock, SystemClock, Timestamp};
+use tower_domain::clock::{Clock, SystemClock};
 
 use super::Context;
 use super::failure::Failure;
-use super::output::{PageArgs, ago};
+use super::output::{PageArgs, ago, before_now};
 use super::term::{Term, one_line, seconds};
 use crate::api::types::{List, TraceBody};
 use crate::config::parse_duration;
@@ -17,13 +17,13 @@ pub(crate) struct TracesArgs {
     #[arg(long, value_delimiter = ',')]
     status: Vec<String>,
     /// Of this definition
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::definitions())]
     def: Option<String>,
     /// Of this user
     #[arg(long)]
     user: Option<String>,
-    /// Begun in the last TIME, such as 24h
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    /// Begun in the last DURATION, such as 24h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     since: Option<std::time::Duration>,
     #[command(flatten)]
     page: PageArgs,
@@ -32,19 +32,19 @@ pub(crate) struct TracesArgs {
 pub(crate) async fn run(args: TracesArgs, context: &Context) -> Result<(), Failure> {
     let mut query = args.page.query();
     query.extend(args.status.iter().map(|status| ("status", status.clone())));
-    query.extend(args.def.map(|def| ("definition_id", def)));
+    query.extend(args.def.clone().map(|def| ("definition_id", def)));
     query.extend(args.user.map(|user| ("user_id", user)));
     query.extend(args.since.map(|since| ("since", before_now(since).to_string())));
-    let reply = context.client()?.get("/traces", &query).await?;
+    let client = context.client()?;
+    let reply = client.get("/traces", &query).await?;
     let traces: List<TraceBody> = reply.read()?;
+    if let (Some(definition), true) = (&args.def, traces.items.is_empty()) {
+        // A definition without traces is one thing, a slip of the pen another.
+        client.get(&format!("/definitions/{definition}"), &[]).await?;
+    }
     let ids: Vec<String> = traces.items.iter().map(|trace| trace.trace_id.to_string()).collect();
     let rows: Vec<_> = traces.items.iter().map(|trace| row(&context.out.term, trace)).collect();
     context.out.list(&reply, &["STATE", "TRACE", "DEFINITION", "TASKS", "TIME", "BEGUN", "ERROR"], &rows, &ids)
-}
-
-fn before_now(by: std::time::Duration) -> Timestamp {
-    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_micros(SystemClock.now().as_micros().saturating_sub(micros).max(0))
 }
 
 fn row(term: &Term, trace: &TraceBody) -> Vec<String> {

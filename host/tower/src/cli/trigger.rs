@@ -28,6 +28,7 @@ const WAIT_PIECE: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 pub(crate) struct TriggerArgs {
     /// The definition
+    #[arg(add = super::complete::definitions())]
     definition: Name,
     #[command(flatten)]
     params: ParamArgs,
@@ -43,8 +44,8 @@ pub(crate) struct TriggerArgs {
     /// A label (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
-    /// Wait for the end, and print the output; give up after TIME if one is given
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "24h", value_parser = parse_duration)]
+    /// Wait for the end, and print the output; give up after DURATION, such as 90s, if one is given
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "24h", value_parser = parse_duration)]
     wait: Option<Duration>,
     /// Show the tree meanwhile, and print the output
     #[arg(long, conflicts_with = "wait")]

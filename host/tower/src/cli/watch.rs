@@ -6,13 +6,14 @@ use tower_domain::id::TraceId;
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::live::{Canvas, Source, outcome, watch};
-use super::output::err_line;
+use super::output::{Format, err_line};
 use crate::api::types::TraceBody;
 
 /// What to watch.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// The trace
+    #[arg(add = super::complete::traces())]
     trace: TraceId,
 }
 
@@ -21,7 +22,12 @@ pub(crate) async fn run(args: WatchArgs, context: &Context) -> Result<(), Failur
     if context.out.is_json() {
         return events(&client, args.trace, context).await;
     }
-    let trace = watch_or_detach(&Source::Remote(client), args.trace, Canvas::Stdout(context.out.term), true).await?;
+    let by_id = context.out.format() == Format::Id;
+    let canvas = if by_id { Canvas::Stderr(context.err) } else { Canvas::Stdout(context.out.term) };
+    let trace = watch_or_detach(&Source::Remote(client), args.trace, canvas, true).await?;
+    if by_id {
+        context.out.line(&trace.trace_id.to_string());
+    }
     outcome(&trace)
 }
 

@@ -1,7 +1,15 @@
-//! What an operator may set: flags, each with an environment variable, read and checked once before anything starts.
+//! What an operator may set, read and checked once before anything starts.
+//!
+//! - [`serve`]: what there is to set, as flags with environment variables
+//! - [`layers`]: the same in files, and which of them counts
+//! - `reference`: docs/config.md, made of the flags
 
+mod layers;
+#[cfg(test)]
+mod reference;
 mod serve;
 
+pub(crate) use layers::{Effective, Origin, Setting, SettingsArgs};
 pub(crate) use serve::{CompileArgs, HostConfig, Mount, ServeArgs, ServeConfig};
 
 use std::time::Duration;

@@ -11,32 +11,32 @@ use tower_executors::wasm::CompileLimits;
 
 use super::parse_duration;
 
-/// Settings as flags and environment variables.
+/// Settings as flags and environment variables; their headings are the sections of files.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 takes a free one
-    #[arg(long, env = "TOWER_LISTEN", default_value = "127.0.0.1:8001")]
+    #[arg(long, help_heading = "Server", env = "TOWER_LISTEN", default_value = "127.0.0.1:8001")]
     pub(crate) listen: SocketAddr,
     /// Folder for the database and the modules; made if it is not there
-    #[arg(long, env = "TOWER_DATA_DIR", default_value = ".tower")]
+    #[arg(long, help_heading = "Server", env = "TOWER_DATA_DIR", default_value = ".tower")]
     pub(crate) data_dir: PathBuf,
-    /// Steps that run at the same time
-    #[arg(long, env = "TOWER_SLOTS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8000))]
-    pub(crate) slots: u32,
-    /// How long a cancelled step, and at shutdown any step, may go on
-    #[arg(long, env = "TOWER_CANCEL_GRACE", default_value = "5s", value_parser = parse_duration)]
-    pub(crate) cancel_grace: Duration,
-    /// A folder that definitions may be granted by this name, read-only (repeatable)
-    #[arg(long = "mount", env = "TOWER_MOUNTS", value_name = "NAME=DIR", value_delimiter = ',')]
-    pub(crate) mounts: Vec<Mount>,
     /// Largest module that is taken, in MiB
-    #[arg(long, env = "TOWER_MODULE_MIB_MAX", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, help_heading = "Server", env = "TOWER_MODULE_MIB_MAX", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) module_mib_max: u32,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
     /// Connections that are served at the same time
-    #[arg(long, env = "TOWER_CONNECTIONS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, help_heading = "Server", env = "TOWER_CONNECTIONS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections_max: u32,
+    /// Steps that run at the same time
+    #[arg(long, help_heading = "Host", env = "TOWER_SLOTS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8000))]
+    pub(crate) slots: u32,
+    /// How long a cancelled step, and at shutdown any step, may go on
+    #[arg(long, help_heading = "Host", env = "TOWER_CANCEL_GRACE", default_value = "5s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) cancel_grace: Duration,
+    /// A folder that definitions may be granted by this name, read-only (repeatable)
+    #[arg(long = "mount", help_heading = "Host", env = "TOWER_MOUNTS", value_name = "NAME=DIR", value_delimiter = ',')]
+    pub(crate) mounts: Vec<Mount>,
 }
 
 /// What compiling one module may use.

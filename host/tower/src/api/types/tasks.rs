@@ -225,30 +225,3 @@ impl From<Attempt> for AttemptBody {
         Self { attempt, leg: leg.into(), fence, host, result, error: error.map(Into::into), started_at, finished_at }
     }
 }
-
-/// Dead letters to run again.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RetryDeadLetters {
-    /// 1 to 100 of them. Traces that several belong to are retried once.
-    #[schema(value_type = Vec<String>, min_items = 1, max_items = 100)]
-    pub(crate) task_ids: Vec<TaskId>,
-    /// For people, and for the audit.
-    #[serde(default)]
-    pub(crate) reason: String,
-}
-
-/// What came of retrying the trace of a dead letter.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub(crate) struct RetriedTrace {
-    /// The trace that was to be retried.
-    #[schema(value_type = String, format = "ulid")]
-    pub(crate) rerun_of: TraceId,
-    /// The new trace; null: see `error`.
-    #[schema(value_type = Option<String>, format = "ulid")]
-    pub(crate) trace_id: Option<TraceId>,
-    /// The dead letters that it was named by.
-    #[schema(value_type = Vec<String>)]
-    pub(crate) task_ids: Vec<TaskId>,
-    pub(crate) error: Option<ErrorBody>,
-}

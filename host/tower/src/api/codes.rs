@@ -112,6 +112,8 @@ codes! {
     WORKSPACE_UNKNOWN = 422 "Workspace unknown";
     /// The definition asks for more memory than this host gives a step.
     MEMORY_TOO_LARGE = 422 "Too much memory asked for";
+    /// As many event streams are open as this host serves at a time (`--streams-max`). Try again, or read the events as a list.
+    TOO_MANY_STREAMS = 429 "Too many event streams";
     /// The host failed. It is logged under the request id.
     INTERNAL = 500 "Host failed";
     /// The host could not look at the module just now. Try again.

@@ -78,7 +78,7 @@ async fn find_health() -> Json<Health> {
 /// Is the process there?
 #[utoipa::path(get, path = "/livez", tag = "compatibility", responses((status = 200, body = Health)))]
 async fn find_liveness() -> Json<Health> {
-    health::find_health().await
+    health::find_liveness().await
 }
 
 /// Does the host take work?

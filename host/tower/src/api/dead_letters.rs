@@ -15,7 +15,7 @@ use super::extract::{JsonBody, Limit, QueryOf, cursor, from_text};
 use super::problem::{Problem, ProblemBody, codes};
 use super::refusals::{about_trace, no_such_task};
 use super::types::{ErrorBody, List, RetriedTrace, RetryDeadLetters, TaskBody};
-use super::{Api, traces::CALLER};
+use super::{Api, traces::CALLER, traces::check_reason};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list_dead_letters)).routes(routes!(retry_dead_letters))
@@ -60,6 +60,7 @@ async fn list_dead_letters(State(api): State<Api>, QueryOf(query): QueryOf<DeadL
     ),
 )]
 async fn retry_dead_letters(State(api): State<Api>, JsonBody { value: wanted, .. }: JsonBody<RetryDeadLetters>) -> Result<Json<List<RetriedTrace>>, Problem> {
+    check_reason(&wanted.reason)?;
     let mut retried = Vec::new();
     for (trace, tasks) in by_trace(&api, &wanted.task_ids).await? {
         retried.push(retry(&api, trace, tasks, &wanted.reason).await);

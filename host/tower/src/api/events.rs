@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{JsonText, read_json};
+use super::extract::{Fields, JsonText, read_json};
 use super::problem::{Problem, ProblemBody, codes};
 use super::types::{List, OneOrMany, PostEvent, VerdictBody};
 
@@ -39,7 +39,8 @@ pub(super) async fn post_events(State(api): State<Api>, JsonText(json): JsonText
 }
 
 fn one_or_many(json: &tower_domain::json::Json) -> Result<Vec<PostEvent>, Problem> {
-    let events = if json.as_str().starts_with('[') { read_json(json)? } else { vec![read_json::<PostEvent>(json)?] };
+    let events: Vec<Fields<PostEvent>> = if json.as_str().starts_with('[') { read_json(json)? } else { vec![read_json(json)?] };
+    let events: Vec<PostEvent> = events.into_iter().map(|Fields(event)| event).collect();
     let sound = |event: &PostEvent| (1..=tower_domain::event::EVENT_ID_BYTES_MAX).contains(&event.event_id.len());
     if events.len() > EVENTS_MAX {
         return Err(Problem::field(&codes::BAD_FIELDS, "", format!("at most {EVENTS_MAX} events in one request")));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,27 +13,30 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::{BadJson, Json};
 use tower_domain::name::Name;
 use tower_engine::orders::IdempotencyKey;
 
+use super::Api;
 use super::problem::{FieldProblem, Problem, codes};
 
 /// Largest JSON body: params of 1 MiB and what is around them.
 const JSON_BODY_BYTES_MAX: usize = 2 << 20;
-/// How long the next piece of a body may take.
-const BODY_PIECE_WAIT: Duration = Duration::from_secs(30);
+/// What a body must come at once its timeout is over, in bytes a second: one that drips ends as well.
+const BODY_RATE_MIN: u32 = 16 * 1024;
 /// How much of a refused body is taken off the wire before the answer, in bytes, and for how long.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
 const DISCARD_WAIT: Duration = Duration::from_millis(500);
 /// Longest Idempotency-Key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// A body read whole, at most `bytes_max` long.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+/// A body read whole, at most `bytes_max` long. It may stand still for `timeout`, and, at less than [`BODY_RATE_MIN`], take no longer.
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(&codes::TOO_LARGE, format!("this path takes bodies of at most {bytes_max} bytes"));
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Problem::new(&codes::WRONG_MEDIA_TYPE, "a body with a Content-Encoding is not taken").with_hint("send the body as it is"));
@@ -41,14 +45,19 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize)
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<usize>().ok());
     let mut pieces = body.into_data_stream();
     if announced.is_some_and(|length| length > bytes_max) {
-        discard(pieces).await;
+        // Who asks first whether it may send needs no more than the answer.
+        if !headers.contains_key(header::EXPECT) {
+            discard(pieces).await;
+        }
         return Err(too_large());
     }
     // What is announced is not yet here: memory is taken as it comes.
     let mut gathered = Vec::with_capacity(announced.unwrap_or(0).min(64 * 1024));
+    let begin = Instant::now();
     loop {
-        let piece = tokio::time::timeout(BODY_PIECE_WAIT, pieces.next()).await;
-        match piece.map_err(|_| Problem::new(&codes::BODY_TOO_SLOW, "the body stopped coming"))? {
+        let in_all = begin + timeout + Duration::from_secs(gathered.len() as u64) / BODY_RATE_MIN;
+        let piece = tokio::time::timeout_at(in_all.min(Instant::now() + timeout), pieces.next()).await;
+        match piece.map_err(|_| too_slow(timeout))? {
             None => return Ok(gathered.into()),
             Some(Err(_)) => return Err(Problem::new(&codes::BAD_REQUEST, "the body broke off")),
             Some(Ok(piece)) if gathered.len() + piece.len() > bytes_max => {
@@ -58,6 +67,14 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize)
             Some(Ok(piece)) => gathered.extend_from_slice(&piece),
         }
     }
+}
+
+fn too_slow(timeout: Duration) -> Problem {
+    let timeout = timeout.as_secs_f64();
+    Problem::new(
+        &codes::BODY_TOO_SLOW,
+        format!("the body stood still for {timeout}s, or came at less than {BODY_RATE_MIN} bytes a second for longer than that"),
+    )
 }
 
 /// Takes a refused body off the wire, within bounds: a client that is still sending when the connection closes would see a broken
@@ -95,31 +112,31 @@ pub(crate) struct OptionalJson<T> {
 /// JSON text, checked, and not yet read as anything.
 pub(crate) struct JsonText(pub(crate) Json);
 
-impl<S: Send + Sync> FromRequest<S> for JsonText {
+impl FromRequest<Api> for JsonText {
     type Rejection = Problem;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        json_text(request, false).await.map(|text| Self(text.1))
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        json_text(request, api, false).await.map(|text| Self(text.1))
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Problem;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (bytes, json) = json_text(request, false).await?;
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (bytes, json) = json_text(request, api, false).await?;
         Ok(Self { value: read_object(&json)?, bytes })
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJson<T> {
     type Rejection = Problem;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (bytes, json) = json_text(request, true).await?;
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (bytes, json) = json_text(request, api, true).await?;
         let value = if bytes.is_empty() { T::default() } else { read_object(&json)? };
         Ok(Self { value, bytes })
     }
 }
 
-async fn json_text(request: Request, may_be_empty: bool) -> Result<(Bytes, Json), Problem> {
+async fn json_text(request: Request, api: &Api, may_be_empty: bool) -> Result<(Bytes, Json), Problem> {
     let (parts, body) = request.into_parts();
     let media_type = media_type(&parts.headers);
     let is_json = media_type.as_deref().is_some_and(|media_type| media_type == "application/json" || media_type.ends_with("+json"));
@@ -128,7 +145,7 @@ async fn json_text(request: Request, may_be_empty: bool) -> Result<(Bytes, Json)
     if !(is_json || unnamed) {
         return Err(wrong_type());
     }
-    let bytes = read_body(&parts.headers, body, JSON_BODY_BYTES_MAX).await?;
+    let bytes = read_body(&parts.headers, body, JSON_BODY_BYTES_MAX, api.settings.body_timeout).await?;
     if bytes.is_empty() && may_be_empty {
         return Ok((bytes, Json::null()));
     }
@@ -149,9 +166,34 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// Reads checked JSON as a type with fields. Serde would take them from an array as well, in the order in which they are declared.
-fn read_object<T: DeserializeOwned>(json: &Json) -> Result<T, Problem> {
-    if json.as_str().starts_with('{') { read_json(json) } else { Err(Problem::field(&codes::BAD_FIELDS, "", "an object is expected")) }
+/// Reads checked JSON as a type with fields.
+pub(crate) fn read_object<T: DeserializeOwned>(json: &Json) -> Result<T, Problem> {
+    read_json::<Fields<T>>(json).map(|Fields(value)| value)
+}
+
+/// A type with fields, read from an object and from nothing else: serde would take the fields from an array as well, in the order in
+/// which they are declared.
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fields(deserializer).map(Self)
+    }
+}
+
+/// [`Fields`], for a field that is an object itself.
+pub(crate) fn fields<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_map(Object(PhantomData))
 }
 
 /// Reads checked JSON as a type; what does not fit is named by its JSON pointer.

@@ -26,8 +26,9 @@ impl Server {
     async fn start() -> Self {
         let config = HostConfig { slots: 4, cancel_grace: std::time::Duration::ZERO, mounts: Vec::new() };
         let host = Host::in_memory(&config).await.unwrap();
-        let settings = ApiSettings { module_bytes_max: 4 << 20, loopback_only: true };
-        let api = Api { engine: host.engine.clone(), gate: host.executor.clone(), stop: CancellationToken::new(), settings };
+        let settings = ApiSettings { module_bytes_max: 4 << 20, body_timeout: std::time::Duration::from_secs(30), loopback_only: true };
+        let streams = Arc::new(Semaphore::new(8));
+        let api = Api { engine: host.engine.clone(), gate: host.executor.clone(), stop: CancellationToken::new(), probe: Probe::default(), streams, settings };
         Self { router: router(api), host }
     }
 

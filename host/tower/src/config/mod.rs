@@ -2,7 +2,7 @@
 
 mod serve;
 
-pub(crate) use serve::{HostConfig, Mount, ServeArgs, ServeConfig};
+pub(crate) use serve::{ConnectionLimits, HostConfig, Mount, ServeArgs, ServeConfig};
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tower_domain::definition::{LABEL_RULE, bounds, is_plain, labels_are_sound};
-use tower_engine::orders::{IdempotencyKey, Trigger, Triggered};
+use tower_engine::orders::{IdempotencyKey, Trigger, TriggerError, Triggered};
 use utoipa::IntoParams;
 
 use super::CALLER;
@@ -84,7 +84,11 @@ pub(crate) async fn begin(api: &Api, wanted: StartTrace, idempotency_key: Option
         triggered_by: CALLER.to_owned(),
         idempotency_key,
     };
-    Ok(api.engine.trigger(trigger).await?)
+    let id = trigger.definition_id.clone();
+    api.engine.trigger(trigger).await.map_err(|refused| match refused {
+        refused @ TriggerError::BadParams(_) => Problem::from(refused).with_hint(format!("GET /api/v1/definitions/{id} shows the params_schema")),
+        refused => refused.into(),
+    })
 }
 
 fn check(wanted: &StartTrace) -> Result<(), Problem> {

@@ -12,6 +12,7 @@ use tower_domain::retry::RetryPolicy;
 use utoipa::ToSchema;
 
 use super::ActorType;
+use crate::api::extract::fields;
 
 /// What a definition says.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -54,7 +55,7 @@ pub(crate) struct SpecBody {
     #[serde(default = "max_retries")]
     #[schema(maximum = 100)]
     pub(crate) max_retries: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) retry: RetryBody,
     /// 10 is the most urgent.
     #[serde(default = "priority")]
@@ -68,11 +69,11 @@ pub(crate) struct SpecBody {
     #[serde(default = "max_children")]
     #[schema(maximum = 1000000)]
     pub(crate) max_children: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) aggregation: AggregationBody,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) capabilities: CapabilitiesBody,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) resource_profile: ProfileBody,
     /// An inactive one can neither be triggered nor split to.
     #[serde(default = "yes")]
@@ -80,6 +81,18 @@ pub(crate) struct SpecBody {
     /// For filters.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// What a definition says, with its id.
+#[derive(Debug, ToSchema)]
+#[schema(as = NamedDefinitionSpec)]
+#[expect(dead_code, reason = "describes the body, which is read in two steps")]
+pub(crate) struct NamedSpecBody {
+    /// What it is called.
+    #[schema(value_type = String, example = "financial-analysis")]
+    pub(crate) id: Name,
+    #[serde(flatten)]
+    pub(crate) spec: SpecBody,
 }
 
 fn timeout_sec() -> u32 {

@@ -8,7 +8,7 @@ use tower_domain::json::Json;
 use tower_engine::orders::{EventVerdict, PostedEvent};
 use utoipa::ToSchema;
 
-use super::{ActorType, EventType, Phase, Status};
+use super::{ActorType, EventType, Leg, Phase, Status};
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -60,14 +60,22 @@ impl From<TaskEvent> for EventBody {
     }
 }
 
+/// What the host's own payloads tell of the phase.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    leg: Option<Leg>,
+    run_after: Option<Timestamp>,
+}
+
 fn phase_after(event_type: EventType, payload: Option<&Json>) -> Option<Phase> {
-    let says = |word: &str| payload.is_some_and(|payload| payload.as_str().contains(word));
+    let told = || payload.and_then(|payload| payload.read::<Told>().ok()).unwrap_or_default();
     match event_type {
         EventType::Queued | EventType::Resumed => Some(Phase::Queued),
-        EventType::Started if says("\"AGGREGATE\"") => Some(Phase::Aggregating),
+        EventType::Started if told().leg == Some(Leg::Aggregate) => Some(Phase::Aggregating),
         EventType::Started => Some(Phase::Executing),
         EventType::Split => Some(Phase::WaitingChildren),
-        EventType::Waiting if says("\"run_after\"") => Some(Phase::Scheduled),
+        EventType::Waiting if told().run_after.is_some() => Some(Phase::Scheduled),
         EventType::Waiting => Some(Phase::WaitingDeps),
         EventType::Retrying => Some(Phase::Backoff),
         EventType::Paused => Some(Phase::Paused),

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use futures::task::AtomicWaker;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -31,17 +32,28 @@ const EXCHANGE: u8 = 2;
 
 /// Where a connection stands, as its socket and its exchanges tell each other.
 #[derive(Clone, Default)]
-pub(super) struct Phase(Arc<AtomicU8>);
+pub(super) struct Phase(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    phase: AtomicU8,
+    /// Wakes the connection when an exchange ends: its silence begins.
+    socket: AtomicWaker,
+}
 
 impl Phase {
     /// A request is being answered until this is dropped.
     pub(super) fn exchange(&self) -> Exchange {
-        self.0.store(EXCHANGE, Ordering::Release);
+        self.set(EXCHANGE);
         Exchange(self.clone())
     }
 
     fn now(&self) -> u8 {
-        self.0.load(Ordering::Acquire)
+        self.0.phase.load(Ordering::Acquire)
+    }
+
+    fn set(&self, phase: u8) {
+        self.0.phase.store(phase, Ordering::Release);
     }
 }
 
@@ -50,7 +62,8 @@ pub(super) struct Exchange(Phase);
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.0.store(IDLE, Ordering::Release);
+        self.0.set(IDLE);
+        self.0.0.socket.wake();
     }
 }
 
@@ -135,13 +148,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         let before = into.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.socket).poll_read(cx, into) {
             if phase == IDLE && into.filled().len() > before {
-                this.phase.0.store(HEAD, Ordering::Release);
+                this.phase.set(HEAD);
                 this.seen = HEAD;
                 this.allow(this.patience.header);
             }
             return Poll::Ready(read);
         }
-        if phase == EXCHANGE { Poll::Pending } else { this.expired(cx).map(Err) }
+        if phase == EXCHANGE {
+            this.phase.0.socket.register(cx.waker());
+            return Poll::Pending;
+        }
+        this.expired(cx).map(Err)
     }
 }
 

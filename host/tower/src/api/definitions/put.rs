@@ -17,7 +17,7 @@ use crate::api::etag::{etag, must_be_new, replaces};
 use crate::api::extract::{JsonText, PathOf, name, read_object};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::refusals::no_such_definition;
-use crate::api::types::{DefinitionBody, NamedSpecBody, SpecBody};
+use crate::api::types::{CreateSpecBody, DefinitionBody, PutSpecBody, SpecBody};
 
 /// What a client may send back of what it was given, and the tower knows better.
 const READ_ONLY: [&str; 3] = ["version", "created_at", "updated_at"];
@@ -36,7 +36,7 @@ const READ_ONLY: [&str; 3] = ["version", "created_at", "updated_at"];
         ("if-match" = Option<String>, Header, description = "The version that is to be replaced"),
         ("if-none-match" = Option<String>, Header, description = "`*`: only if there is none"),
     ),
-    request_body = SpecBody,
+    request_body = PutSpecBody,
     responses(
         (status = 200, description = "It has a new version, or says what it said", body = DefinitionBody),
         (status = 201, description = "It is new", body = DefinitionBody),
@@ -68,7 +68,7 @@ pub(crate) async fn put_definition(
         ("if-match" = Option<String>, Header, description = "The version that is to be replaced"),
         ("if-none-match" = Option<String>, Header, description = "`*`: only if there is none"),
     ),
-    request_body = NamedSpecBody,
+    request_body = CreateSpecBody,
     responses(
         (status = 200, description = "It has a new version, or says what it said", body = DefinitionBody),
         (status = 201, description = "It is new", body = DefinitionBody),

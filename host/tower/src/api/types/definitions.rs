@@ -83,14 +83,44 @@ pub(crate) struct SpecBody {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// What a definition says, with its id.
+/// What a definition says, as it is put.
 #[derive(Debug, ToSchema)]
-#[schema(as = NamedDefinitionSpec)]
+#[schema(as = PutDefinition)]
 #[expect(dead_code, reason = "describes the body, which is read in two steps")]
-pub(crate) struct NamedSpecBody {
-    /// What it is called.
-    #[schema(value_type = String, example = "financial-analysis")]
+pub(crate) struct PutSpecBody {
+    /// The same as the path's.
+    #[schema(value_type = Option<String>)]
+    pub(crate) id: Option<Name>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) version: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) created_at: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) updated_at: Option<Json>,
+    #[serde(flatten)]
+    pub(crate) spec: SpecBody,
+}
+
+/// What a definition says, as it is created.
+#[derive(Debug, ToSchema)]
+#[schema(as = CreateDefinition)]
+#[expect(dead_code, reason = "describes the body, which is read in two steps")]
+pub(crate) struct CreateSpecBody {
+    /// What it is to be called.
+    #[schema(value_type = String, example = "financial-analysis", pattern = "^[a-z0-9][a-z0-9._-]{0,127}$")]
     pub(crate) id: Name,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) version: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) created_at: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) updated_at: Option<Json>,
     #[serde(flatten)]
     pub(crate) spec: SpecBody,
 }
@@ -144,14 +174,15 @@ impl From<RetryPolicy> for RetryBody {
 #[schema(as = Aggregation)]
 pub(crate) enum AggregationBody {
     /// Any child that did not succeed fails the parent.
-    All,
+    // With braces, here and below, since serde lets a variant without fields have any.
+    All {},
     /// `aggregate` runs when at least `min_success` children succeeded.
     Partial {
         #[serde(default = "one")]
         min_success: u32,
     },
     /// `aggregate` runs whatever became of the children.
-    Always,
+    Always {},
 }
 
 fn one() -> u32 {
@@ -167,9 +198,9 @@ impl Default for AggregationBody {
 impl From<AggregationPolicy> for AggregationBody {
     fn from(policy: AggregationPolicy) -> Self {
         match policy {
-            AggregationPolicy::All => Self::All,
+            AggregationPolicy::All => Self::All {},
             AggregationPolicy::Partial { min_success } => Self::Partial { min_success },
-            AggregationPolicy::Always => Self::Always,
+            AggregationPolicy::Always => Self::Always {},
         }
     }
 }
@@ -177,9 +208,9 @@ impl From<AggregationPolicy> for AggregationBody {
 impl From<AggregationBody> for AggregationPolicy {
     fn from(policy: AggregationBody) -> Self {
         match policy {
-            AggregationBody::All => Self::All,
+            AggregationBody::All {} => Self::All,
             AggregationBody::Partial { min_success } => Self::Partial { min_success },
-            AggregationBody::Always => Self::Always,
+            AggregationBody::Always {} => Self::Always,
         }
     }
 }

@@ -302,7 +302,10 @@ impl Engine {
                 return Err(DefinitionError::Defaults(errors));
             }
         }
-        if let Some(executor) = self.inner.executors.iter().find(|executor| executor.runs(&spec.code_ref)) {
+        // One that is switched off needs no code; else it could not be switched off once its code or its folder is gone.
+        if spec.is_active
+            && let Some(executor) = self.inner.executors.iter().find(|executor| executor.runs(&spec.code_ref))
+        {
             executor.check(&spec).await?;
         }
         let put = self.inner.stores.definitions.put(id, &spec, expected, self.inner.clock.now()).await.map_err(StoreFailure::from)?;

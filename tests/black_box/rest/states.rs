@@ -245,7 +245,9 @@ async fn r43_an_upload_is_checked_against_its_digest_and_kept_once() {
 async fn a_host_whose_database_cannot_be_written_is_not_ready_until_it_can() {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
     // What a full disk is to a process: files do not grow. The signal that tells of it would end the process, as no full disk does.
-    let host = Host::start_under("trap '' XFSZ", &[]).await;
+    // The log is a file as well, and nothing can be written to it either.
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let host = Host::start_under(&format!("trap '' XFSZ; exec 2>'{}'", log.path().display()), &[]).await;
     host.install("probe").await;
     let grow = |limit: Option<u64>| {
         let pid = Pid::from_raw(i32::try_from(host.pid()).unwrap());

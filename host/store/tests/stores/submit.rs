@@ -35,10 +35,11 @@ fn with_key(world: &World, fingerprint: u8) -> NewTrace {
 }
 
 pub(crate) async fn the_same_key_for_the_same_is_answered_with_the_first_trace(world: World) {
+    let begin = world.now();
     let (trace_id, root_task_id) = world.submit_as(with_key(&world, 1)).await;
     let again = Answer::Replayed { trace_id, root_task_id };
     assert_eq!(world.answer(Command::Submit(Box::new(with_key(&world, 1)))).await, again);
-    let known = world.stores.read.key_use("k'\"1", world.now()).await.unwrap();
+    let known = world.stores.read.key_use("k'\"1", begin).await.unwrap();
     assert_eq!(known, Some(KeyUse { fingerprint: [1; 32], trace_id, root_task_id }));
     let later = Timestamp::from_micros(world.now().as_micros() + 1);
     assert_eq!(world.stores.read.key_use("k'\"1", later).await.unwrap(), None, "kept for too short a time");

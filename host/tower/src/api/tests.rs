@@ -289,3 +289,24 @@ async fn the_page_of_the_document_needs_no_network() {
     assert!(!page.text.contains("<script>"), "{}", page.text);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_a_handler_that_panics_is_answered_500_with_the_id_that_the_log_has() {
+    async fn text() -> &'static str {
+        panic!("the secret cause")
+    }
+    async fn value() -> &'static str {
+        std::panic::panic_any(7)
+    }
+    let server = Server::start().await;
+    let settings = ApiSettings { module_bytes_max: 1, body_timeout: std::time::Duration::from_secs(1), loopback_only: true };
+    let routes = Router::new().route("/text", axum::routing::get(text)).route("/value", axum::routing::post(value));
+    let server = Server { router: layers::around(routes, &settings), ..server };
+    for (method, path) in [(Method::GET, "/text"), (Method::POST, "/value"), (Method::GET, "/text")] {
+        let answer = server.ask(method, path, &[("x-request-id", "mine-1")], Body::empty()).await;
+        answer.is_problem(500, "INTERNAL");
+        assert_eq!((&answer.body["request_id"], &answer.headers["x-request-id"]), (&json!("mine-1"), &"mine-1".parse().unwrap()));
+        assert!(!answer.text.contains("secret") && answer.headers["x-content-type-options"] == "nosniff", "{}", answer.text);
+    }
+    server.stop().await;
+}

@@ -95,6 +95,7 @@ pub(crate) async fn create_definition(State(api): State<Api>, headers: HeaderMap
         (status = 200, body = DefinitionBody),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
         (status = 412, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn deactivate_definition(State(api): State<Api>, PathOf(id): PathOf<Name>, headers: HeaderMap) -> Result<Response, Problem> {

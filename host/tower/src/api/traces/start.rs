@@ -63,7 +63,12 @@ pub(crate) async fn start_trace(
     tag = "traces",
     params(WaitQuery, ("idempotency-key" = Option<String>, Header, description = "The same key again is the same trace")),
     request_body = StartTrace,
-    responses((status = 202, description = "It was begun", body = TraceStarted), (status = 200, description = "It ended within `wait`", body = TraceBody)),
+    responses(
+        (status = 202, description = "It was begun", body = TraceStarted),
+        (status = 200, description = "It ended within `wait`", body = TraceBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn start_trace_alias(api: State<Api>, query: QueryOf<WaitQuery>, key: Idempotency, body: JsonBody<StartTrace>) -> Result<Response, Problem> {
     start_trace(api, query, key, body).await

@@ -59,7 +59,10 @@ impl Host {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let (process, url) = spawn(command, &data, &args).await;
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { process, url, data, client: Client::new(), args, _folder: Some(folder) }
+        // A host that closes silent connections early is asked over a new one each time: one that is reused might be just being closed.
+        let pooled = if args.iter().any(|arg| arg == "--idle-timeout") { 0 } else { usize::MAX };
+        let client = Client::builder().pool_max_idle_per_host(pooled).build().unwrap();
+        Self { process, url, data, client, args, _folder: Some(folder) }
     }
 
     /// The process, as the system knows it.

@@ -136,8 +136,9 @@ impl App {
         let stop = CancellationToken::new();
         let settings = ApiSettings { module_bytes_max: config.module_bytes_max, body_timeout: limits.body_timeout, loopback_only: address.ip().is_loopback() };
         let streams = Arc::new(Semaphore::new(limits.streams_max.min(connections_max)));
+        let bodies = Arc::new(Semaphore::new(limits.bodies_kib_max));
         let (engine, gate) = (host.engine.clone(), host.executor.clone());
-        let api = Api { engine, gate, stop: stop.clone(), probe: api::Probe::default(), streams, settings };
+        let api = Api { engine, gate, stop: stop.clone(), probe: api::Probe::default(), bodies, streams, settings };
         let serving = tokio::spawn(server.serve(api::router(api), stop.clone()));
         tracing::info!(%address, data_dir = %config.data_dir.display(), "the tower is up");
         Ok(Self { address, host, stop, serving })

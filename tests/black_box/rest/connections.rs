@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -89,16 +91,39 @@ async fn r03_a_body_that_stands_still_or_drips_is_answered_408() {
         assert_eq!((ended.statuses(), &ended.body()["code"]), (vec![408], &json!("BODY_TOO_SLOW")));
         assert!(ended.took < SOON, "{:?}", ended.took);
         // A byte every 50 ms: never still for 400 ms, and never done.
-        let (mut drip, begin) = (Raw::saying(&host, &head).await, Instant::now());
-        let mut sent = 0;
-        let ended = loop {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            sent += 1;
-            if !drip.try_send("a").await || begin.elapsed() > Duration::from_secs(3) {
-                break drip.until_closed().await;
-            }
-        };
-        assert!(sent < 1_000 && ended.statuses() == [408], "{sent}: {}", ended.text);
+        let ended = Raw::saying(&host, &head).await.dripping_until_closed(Duration::from_millis(50), SOON).await;
+        assert_eq!((ended.statuses(), &ended.body()["code"]), (vec![408], &json!("BODY_TOO_SLOW")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_share_a_room_and_who_finds_none_is_told() {
+    let host = Host::start(&[["--bodies-mib-max", "8", "--module-mib-max", "8"].as_slice(), &LONG].concat()).await;
+    let head = "POST /api/v1/modules?name=x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/wasm\r\nContent-Length: 7340032\r\n\r\n";
+    let most = vec![0; (7 << 20) - 1];
+    let upload = async || {
+        let mut raw = Raw::saying(&host, head).await;
+        raw.try_send(&most).await;
+        raw
+    };
+    // Each is a byte short of being answered for what it is. Two never fit, so that of three two are refused, whichever.
+    let mut uploads = [upload().await, upload().await, upload().await];
+    let mut answers: FuturesUnordered<_> = uploads.iter_mut().map(Raw::answer).collect();
+    for _ in 0..2 {
+        let (status, body) = answers.next().await.unwrap();
+        assert!(status == 503 && body.contains("UNAVAILABLE"), "{status}: {body}");
+    }
+    assert_eq!(host.send(Method::POST, TRACES, Some(json!({ "definition": "x" }))).await.0, 404, "small ones find their room");
+    drop(answers);
+    drop(uploads);
+    let begin = Instant::now();
+    loop {
+        let mut raw = upload().await;
+        raw.try_send("x").await;
+        match raw.answer().await.0 {
+            422 => break,
+            status => assert!(status == 503 && begin.elapsed() < SOON, "{status}: the room comes free"),
+        }
     }
 }
 
@@ -116,7 +141,8 @@ async fn r03_a_silent_connection_is_closed_and_one_that_is_answered_is_not() {
     // Nor is an event stream that has nothing to tell.
     let mut stream = Raw::saying(&host, format!("GET {TRACES}/{trace}/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")).await;
     assert!(!stream.closes_within(Duration::from_secs(2)).await);
-    host.post(&format!("{TRACES}/{trace}/cancel"), json!({})).await;
+    let cancel = post(&format!("{TRACES}/{trace}/cancel"), "Content-Length: 2\r\n") + "{}";
+    assert_eq!(Raw::saying(&host, cancel).await.answer().await.0, 202);
     assert!(stream.closes_within(SOON).await, "it ends with its trace");
 }
 

@@ -56,6 +56,21 @@ impl Raw {
         }
     }
 
+    /// Sends a byte at each pause until the host closes, and answers what it said.
+    pub(super) async fn dripping_until_closed(&mut self, pause: Duration, at_most: Duration) -> Ended {
+        let (begin, mut all, mut piece) = (Instant::now(), Vec::new(), [0; 4096]);
+        loop {
+            match tokio::time::timeout(pause, self.0.read(&mut piece)).await {
+                Ok(Ok(0) | Err(_)) => return Ended { text: String::from_utf8_lossy(&all).into_owned(), took: begin.elapsed() },
+                Ok(Ok(length)) => all.extend_from_slice(&piece[..length]),
+                Err(_) => {
+                    assert!(begin.elapsed() < at_most, "the host takes it all");
+                    self.try_send("a").await;
+                }
+            }
+        }
+    }
+
     /// Whether the host closes within a time, and what it says meanwhile.
     pub(super) async fn closes_within(&mut self, at_most: Duration) -> bool {
         let mut piece = [0; 4096];

@@ -51,7 +51,7 @@ struct CancelledWord {
         (status = 409, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn start_trace(State(api): State<Api>, key: Idempotency, JsonBody { value, bytes }: JsonBody<StartTrace>) -> Result<Json<TraceIdAlone>, Problem> {
+async fn start_trace(State(api): State<Api>, key: Idempotency, JsonBody { value, bytes, .. }: JsonBody<StartTrace>) -> Result<Json<TraceIdAlone>, Problem> {
     let key = key.of("/traces", &bytes);
     let triggered = begin(&api, value, key).await?;
     Ok(Json(TraceIdAlone { trace_id: triggered.trace_id }))

@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn post_events(State(api): State<Api>, JsonText(json): JsonText) -> Result<Json<List<VerdictBody>>, Problem> {
+pub(super) async fn post_events(State(api): State<Api>, JsonText { json, .. }: JsonText) -> Result<Json<List<VerdictBody>>, Problem> {
     let events = one_or_many(&json)?;
     let ids: Vec<_> = events.iter().map(|event| event.event_id.clone()).collect();
     let verdicts = api.engine.post_events(events.into_iter().map(Into::into).collect()).await?;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::{BadJson, Json};
@@ -35,8 +36,13 @@ const DISCARD_WAIT: Duration = Duration::from_millis(500);
 /// Longest Idempotency-Key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// A body read whole, at most `bytes_max` long. It may stand still for `timeout`, and, at less than [`BODY_RATE_MIN`], take no longer.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, Problem> {
+/// Room for bodies in memory, of all requests together: a permit for each KiB.
+pub(crate) type Room = OwnedSemaphorePermit;
+
+/// A body read whole, at most `bytes_max` long, and its room, to be kept as long as the body is. It may stand still for the body timeout,
+/// and, at less than [`BODY_RATE_MIN`], take no longer.
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize, api: &Api) -> Result<(Bytes, Room), Problem> {
+    let timeout = api.settings.body_timeout;
     let too_large = || Problem::new(&codes::TOO_LARGE, format!("this path takes bodies of at most {bytes_max} bytes"));
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Problem::new(&codes::WRONG_MEDIA_TYPE, "a body with a Content-Encoding is not taken").with_hint("send the body as it is"));
@@ -53,20 +59,37 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize,
     }
     // What is announced is not yet here: memory is taken as it comes.
     let mut gathered = Vec::with_capacity(announced.unwrap_or(0).min(64 * 1024));
+    let mut room = more_room(api, 0, 0)?;
     let begin = Instant::now();
     loop {
         let in_all = begin + timeout + Duration::from_secs(gathered.len() as u64) / BODY_RATE_MIN;
         let piece = tokio::time::timeout_at(in_all.min(Instant::now() + timeout), pieces.next()).await;
         match piece.map_err(|_| too_slow(timeout))? {
-            None => return Ok(gathered.into()),
+            None => return Ok((gathered.into(), room)),
             Some(Err(_)) => return Err(Problem::new(&codes::BAD_REQUEST, "the body broke off")),
             Some(Ok(piece)) if gathered.len() + piece.len() > bytes_max => {
                 discard(pieces).await;
                 return Err(too_large());
             }
-            Some(Ok(piece)) => gathered.extend_from_slice(&piece),
+            Some(Ok(piece)) => match more_room(api, room.num_permits(), gathered.len() + piece.len()) {
+                Ok(more) => {
+                    room.merge(more);
+                    gathered.extend_from_slice(&piece);
+                }
+                Err(full) => {
+                    discard(pieces).await;
+                    return Err(full);
+                }
+            },
         }
     }
+}
+
+/// What `bytes` need beyond the KiB that they have.
+fn more_room(api: &Api, have: usize, bytes: usize) -> Result<Room, Problem> {
+    let more = u32::try_from(bytes.div_ceil(1024).saturating_sub(have)).unwrap_or(u32::MAX);
+    let full = |_| Problem::new(&codes::UNAVAILABLE, "the bodies of other requests take all the memory that there is for them").with_retry_after(1);
+    api.bodies.clone().try_acquire_many_owned(more).map_err(full)
 }
 
 fn too_slow(timeout: Duration) -> Problem {
@@ -99,6 +122,7 @@ pub(crate) struct JsonBody<T> {
     pub(crate) value: T,
     /// As it came.
     pub(crate) bytes: Bytes,
+    _room: Room,
 }
 
 /// A JSON body that may be left out.
@@ -107,36 +131,41 @@ pub(crate) struct OptionalJson<T> {
     pub(crate) value: T,
     /// As it came.
     pub(crate) bytes: Bytes,
+    _room: Room,
 }
 
 /// JSON text, checked, and not yet read as anything.
-pub(crate) struct JsonText(pub(crate) Json);
+pub(crate) struct JsonText {
+    /// The text.
+    pub(crate) json: Json,
+    _room: Room,
+}
 
 impl FromRequest<Api> for JsonText {
     type Rejection = Problem;
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        json_text(request, api, false).await.map(|text| Self(text.1))
+        json_text(request, api, false).await.map(|(_, json, room)| Self { json, _room: room })
     }
 }
 
 impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let (bytes, json) = json_text(request, api, false).await?;
-        Ok(Self { value: read_object(&json)?, bytes })
+        let (bytes, json, room) = json_text(request, api, false).await?;
+        Ok(Self { value: read_object(&json)?, bytes, _room: room })
     }
 }
 
 impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJson<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let (bytes, json) = json_text(request, api, true).await?;
+        let (bytes, json, room) = json_text(request, api, true).await?;
         let value = if bytes.is_empty() { T::default() } else { read_object(&json)? };
-        Ok(Self { value, bytes })
+        Ok(Self { value, bytes, _room: room })
     }
 }
 
-async fn json_text(request: Request, api: &Api, may_be_empty: bool) -> Result<(Bytes, Json), Problem> {
+async fn json_text(request: Request, api: &Api, may_be_empty: bool) -> Result<(Bytes, Json, Room), Problem> {
     let (parts, body) = request.into_parts();
     let media_type = media_type(&parts.headers);
     let is_json = media_type.as_deref().is_some_and(|media_type| media_type == "application/json" || media_type.ends_with("+json"));
@@ -145,9 +174,9 @@ async fn json_text(request: Request, api: &Api, may_be_empty: bool) -> Result<(B
     if !(is_json || unnamed) {
         return Err(wrong_type());
     }
-    let bytes = read_body(&parts.headers, body, JSON_BODY_BYTES_MAX, api.settings.body_timeout).await?;
+    let (bytes, room) = read_body(&parts.headers, body, JSON_BODY_BYTES_MAX, api).await?;
     if bytes.is_empty() && may_be_empty {
-        return Ok((bytes, Json::null()));
+        return Ok((bytes, Json::null(), room));
     }
     if !is_json {
         return Err(wrong_type());
@@ -157,7 +186,7 @@ async fn json_text(request: Request, api: &Api, may_be_empty: bool) -> Result<(B
         BadJson::Invalid(why) => Problem::new(&codes::BAD_JSON, why),
         BadJson::TooLong { .. } => Problem::new(&codes::TOO_LARGE, error.to_string()),
     })?;
-    Ok((bytes, json))
+    Ok((bytes, json, room))
 }
 
 /// The media type, without its parameters.

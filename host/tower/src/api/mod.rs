@@ -56,6 +56,8 @@ pub(crate) struct Api {
     pub(crate) stop: CancellationToken,
     /// Whether the database can be written.
     pub(crate) probe: Probe,
+    /// Room for bodies, in KiB.
+    pub(crate) bodies: Arc<Semaphore>,
     /// A place for each event stream that may be open.
     pub(crate) streams: Arc<Semaphore>,
     /// What callers may do.

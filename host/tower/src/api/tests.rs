@@ -27,8 +27,16 @@ impl Server {
         let config = HostConfig { slots: 4, cancel_grace: std::time::Duration::ZERO, mounts: Vec::new() };
         let host = Host::in_memory(&config).await.unwrap();
         let settings = ApiSettings { module_bytes_max: 4 << 20, body_timeout: std::time::Duration::from_secs(30), loopback_only: true };
-        let streams = Arc::new(Semaphore::new(8));
-        let api = Api { engine: host.engine.clone(), gate: host.executor.clone(), stop: CancellationToken::new(), probe: Probe::default(), streams, settings };
+        let (bodies, streams) = (Arc::new(Semaphore::new(65_536)), Arc::new(Semaphore::new(8)));
+        let api = Api {
+            engine: host.engine.clone(),
+            gate: host.executor.clone(),
+            stop: CancellationToken::new(),
+            probe: Probe::default(),
+            bodies,
+            streams,
+            settings,
+        };
         Self { router: router(api), host }
     }
 

@@ -42,6 +42,9 @@ pub(crate) struct ServeArgs {
     /// Event streams at the same time; default: half the connections
     #[arg(long, env = "TOWER_STREAMS_MAX", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) streams_max: Option<u32>,
+    /// Bodies of requests that are in memory at the same time, in MiB
+    #[arg(long, env = "TOWER_BODIES_MIB_MAX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) bodies_mib_max: u32,
     /// How long the head of a request may take
     #[arg(long, env = "TOWER_HEADER_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     pub(crate) header_timeout: Duration,
@@ -93,6 +96,8 @@ pub(crate) struct ConnectionLimits {
     pub(crate) connections_max: usize,
     /// Event streams at the same time.
     pub(crate) streams_max: usize,
+    /// Bodies in memory at the same time, in KiB.
+    pub(crate) bodies_kib_max: usize,
     /// For bodies of requests.
     pub(crate) body_timeout: Duration,
     /// For everything else.
@@ -102,7 +107,7 @@ pub(crate) struct ConnectionLimits {
 impl Default for ConnectionLimits {
     fn default() -> Self {
         let patience = Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75) };
-        Self { connections_max: 1_000, streams_max: 500, body_timeout: Duration::from_secs(30), patience }
+        Self { connections_max: 1_000, streams_max: 500, bodies_kib_max: 512 * 1024, body_timeout: Duration::from_secs(30), patience }
     }
 }
 
@@ -151,9 +156,16 @@ impl ServeArgs {
             "--streams-max {streams_max} is more than --connections-max {}: every stream is a connection",
             self.connections_max
         );
+        anyhow::ensure!(
+            self.bodies_mib_max >= self.module_mib_max,
+            "--bodies-mib-max {} is less than --module-mib-max {}: no such module could be taken",
+            self.bodies_mib_max,
+            self.module_mib_max
+        );
         Ok(ConnectionLimits {
             connections_max: self.connections_max as usize,
             streams_max: streams_max as usize,
+            bodies_kib_max: self.bodies_mib_max as usize * 1024,
             body_timeout: self.body_timeout,
             patience: Patience { header: self.header_timeout, idle: self.idle_timeout },
         })
@@ -187,7 +199,7 @@ mod tests {
 
     #[test]
     fn limits_that_make_no_sense_are_refused() {
-        for flags in [["--header-timeout", "0"], ["--body-timeout", "50ms"], ["--idle-timeout", "2h"], ["--streams-max", "1001"]] {
+        for flags in [["--header-timeout", "0"], ["--body-timeout", "50ms"], ["--idle-timeout", "2h"], ["--streams-max", "1001"], ["--bodies-mib-max", "63"]] {
             let refused = args(&flags).unwrap().check().unwrap_err().to_string();
             assert!(refused.contains(flags[0]), "{refused}");
         }

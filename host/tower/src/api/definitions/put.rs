@@ -48,7 +48,7 @@ pub(crate) async fn put_definition(
     State(api): State<Api>,
     PathOf(id): PathOf<Name>,
     headers: HeaderMap,
-    JsonText(json): JsonText,
+    JsonText { json, .. }: JsonText,
 ) -> Result<Response, Problem> {
     let (named, spec) = named_spec(&json)?;
     if named.is_some_and(|named| named != id) {
@@ -76,7 +76,7 @@ pub(crate) async fn put_definition(
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn create_definition(State(api): State<Api>, headers: HeaderMap, JsonText(json): JsonText) -> Result<Response, Problem> {
+pub(crate) async fn create_definition(State(api): State<Api>, headers: HeaderMap, JsonText { json, .. }: JsonText) -> Result<Response, Problem> {
     let (named, spec) = named_spec(&json)?;
     let id = named.ok_or_else(|| Problem::field(&codes::BAD_FIELDS, "/id", "missing field `id`"))?;
     put(&api, &id, spec, expected(&headers)?).await

@@ -11,11 +11,11 @@ use tower_domain::module::Module;
 use tower_domain::name::Name;
 use utoipa::IntoParams;
 
-use crate::api::extract::{QueryOf, media_type, read_body};
+use crate::api::Api;
+use crate::api::extract::{QueryOf, Room, media_type, read_body};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::traces::CALLER;
 use crate::api::types::ModuleBody;
-use crate::api::{Api, ApiSettings};
 
 /// What an upload is to be called.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,19 +50,20 @@ pub(crate) struct UploadQuery {
     ),
 )]
 pub(crate) async fn upload_module(State(api): State<Api>, QueryOf(query): QueryOf<UploadQuery>, request: Request) -> Result<Response, Problem> {
-    let (headers, bytes) = component(request, &api.settings).await?;
+    // The room is kept until the bytes are where they belong.
+    let (headers, bytes, _room) = component(request, &api).await?;
     let module = admit(&api, &headers, bytes.clone()).await?;
     let is_new = keep(&api, &query, &module, bytes).await?;
     Ok(answer(query, module, is_new))
 }
 
-async fn component(request: Request, settings: &ApiSettings) -> Result<(HeaderMap, Bytes), Problem> {
+async fn component(request: Request, api: &Api) -> Result<(HeaderMap, Bytes, Room), Problem> {
     let (parts, body) = request.into_parts();
     if !matches!(media_type(&parts.headers).as_deref(), Some("application/wasm" | "application/octet-stream")) {
         return Err(Problem::new(&codes::WRONG_MEDIA_TYPE, "this path takes a component").with_hint("send Content-Type: application/wasm"));
     }
-    let bytes = read_body(&parts.headers, body, settings.module_bytes_max, settings.body_timeout).await?;
-    Ok((parts.headers, bytes))
+    let (bytes, room) = read_body(&parts.headers, body, api.settings.module_bytes_max, api).await?;
+    Ok((parts.headers, bytes, room))
 }
 
 async fn admit(api: &Api, headers: &HeaderMap, bytes: Bytes) -> Result<Module, Problem> {

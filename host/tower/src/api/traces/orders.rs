@@ -73,7 +73,7 @@ pub(crate) async fn retry_trace(
     State(api): State<Api>,
     PathOf(id): PathOf<TraceId>,
     key: Idempotency,
-    OptionalJson { value: Reason { reason }, bytes }: OptionalJson<Reason>,
+    OptionalJson { value: Reason { reason }, bytes, .. }: OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     check_reason(&reason)?;
     let key = key.of(&format!("/traces/{id}/retry"), &bytes);

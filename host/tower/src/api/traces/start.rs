@@ -49,7 +49,7 @@ pub(crate) async fn start_trace(
     State(api): State<Api>,
     QueryOf(query): QueryOf<WaitQuery>,
     key: Idempotency,
-    JsonBody { value, bytes }: JsonBody<StartTrace>,
+    JsonBody { value, bytes, .. }: JsonBody<StartTrace>,
 ) -> Result<Response, Problem> {
     let key = key.of("/traces", &bytes);
     let triggered = begin(&api, value, key).await?;

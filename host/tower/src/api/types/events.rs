@@ -228,3 +228,18 @@ impl VerdictBody {
         Self { event_id, verdict, status, code, message }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_phase_is_told_by_fields_and_not_by_words() {
+        let phase = |event_type, payload: &str| phase_after(event_type, Some(&Json::trusted(payload)));
+        assert_eq!(phase(EventType::Started, r#"{"attempt":2,"leg":"AGGREGATE"}"#), Some(Phase::Aggregating));
+        assert_eq!(phase(EventType::Started, r#"{"attempt":2,"leg":"RUN","message":"\"AGGREGATE\""}"#), Some(Phase::Executing));
+        assert_eq!(phase(EventType::Waiting, r#"{"run_after":"2026-01-31T08:00:00Z"}"#), Some(Phase::Scheduled));
+        assert_eq!(phase(EventType::Waiting, r#"{"open_deps":1,"ref":"run_after"}"#), Some(Phase::WaitingDeps));
+        assert_eq!(phase_after(EventType::Started, None), Some(Phase::Executing));
+    }
+}

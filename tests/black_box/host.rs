@@ -26,6 +26,13 @@ pub(crate) fn tower() -> Command {
     command
 }
 
+/// The `tower` command after a shell command, such as one that lowers a limit of the process.
+pub(crate) fn under(before: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.env_remove("TOWER_URL").env("NO_COLOR", "1").args(["-c", &format!("{before}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tower")]);
+    command
+}
+
 /// A running tower with a data folder of its own; killed when dropped.
 pub(crate) struct Host {
     process: Child,
@@ -39,15 +46,27 @@ pub(crate) struct Host {
 impl Host {
     /// With an empty data folder.
     pub(crate) async fn start(args: &[&str]) -> Self {
+        Self::start_as(tower(), args).await
+    }
+
+    /// The same, after a shell command.
+    pub(crate) async fn start_under(before: &str, args: &[&str]) -> Self {
+        Self::start_as(under(before), args).await
+    }
+
+    async fn start_as(command: Command, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (process, url) = spawn(&data, &args).await;
+        let (process, url) = spawn(command, &data, &args).await;
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { process, url, data, client: Client::new(), args, _folder: Some(folder) }
+        // A host that closes silent connections early is asked over a new one each time: one that is reused might be just being closed.
+        let pooled = if args.iter().any(|arg| arg == "--idle-timeout") { 0 } else { usize::MAX };
+        let client = Client::builder().pool_max_idle_per_host(pooled).build().unwrap();
+        Self { process, url, data, client, args, _folder: Some(folder) }
     }
 
-    /// The process.
+    /// The process, as the system knows it.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id().unwrap()
     }
@@ -66,7 +85,7 @@ impl Host {
 
     /// Starts again on the same data.
     pub(crate) async fn restart(&mut self) {
-        (self.process, self.url) = spawn(&self.data, &self.args).await;
+        (self.process, self.url) = spawn(tower(), &self.data, &self.args).await;
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -200,8 +219,8 @@ impl Host {
     }
 }
 
-async fn spawn(data: &Path, args: &[String]) -> (Child, String) {
-    let mut command = tokio::process::Command::from(tower());
+async fn spawn(command: Command, data: &Path, args: &[String]) -> (Child, String) {
+    let mut command = tokio::process::Command::from(command);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(args);
     let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true).spawn().unwrap();
     let mut line = String::new();

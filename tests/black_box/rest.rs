@@ -1,5 +1,12 @@
 //! The API's habits: problems, idempotency, pages, validators, and what hostile input is answered with.
 
+mod bodies;
+mod connections;
+mod paths;
+mod raw;
+mod states;
+mod streams;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

@@ -69,7 +69,12 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         let instant = DateTime::parse_from_rfc3339(&text)
             .map_err(|error| serde::de::Error::custom(format!("`{text}` is not an RFC 3339 instant such as 2026-01-31T08:00:00Z: {error}")))?;
-        Ok(Self::from_chrono(instant.to_utc()))
+        let at = Self::from_chrono(instant.to_utc());
+        // Ids hold no earlier time, text no later one; and a leap second is the same instant as the second after it.
+        if !(Self(0)..=Self::MAX).contains(&at) || instant.timestamp_subsec_nanos() >= 1_000_000_000 {
+            return Err(serde::de::Error::custom(format!("`{text}` is not an instant from 1970-01-01 to 9999-12-31 without leap seconds")));
+        }
+        Ok(at)
     }
 }
 
@@ -120,5 +125,22 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_instants_are_read() {
+        let read = |text: &str| serde_json::from_str::<Timestamp>(&format!("\"{text}\""));
+        assert_eq!(read("1970-01-01T02:00:00.000001+02:00").unwrap(), Timestamp::from_micros(1));
+        assert_eq!(read("9999-12-31T23:59:59.999999Z").unwrap(), Timestamp::MAX);
+        for bad in
+            ["2026-01-31T08:00:60Z", "0000-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00", "2026-01-31T08:00:00", "2026-01-31", "now"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 }

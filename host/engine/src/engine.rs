@@ -20,6 +20,7 @@ use tower_domain::step::{Executor, Stop};
 use tower_domain::task::{ActorType, clean};
 use tower_domain::trace::{Trace, TriggerType};
 use tower_store::definitions::Put;
+use tower_store::read::KeyUse;
 use tower_store::work::{Answer, Command, Expire, IdMaker, Idempotency, NewTrace, OutsideEvent, Rerun, SettledEnd};
 use tower_store::{StoreError, Stores};
 
@@ -122,16 +123,32 @@ impl Engine {
         self.inner.healthy.load(Ordering::Acquire)
     }
 
-    /// Begins a trace. Answers once it is durable.
+    /// Begins a trace. Answers once it is durable. A key that was used before is answered with what it began, whatever has become of the
+    /// definition since.
     pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
         let loaded = self.inner.catalog.current(&trigger.definition_id).await.map_err(StoreFailure::from)?;
         let loaded = loaded.ok_or_else(|| TriggerError::UnknownDefinition(trigger.definition_id.clone()))?;
-        let new = self.new_trace(trigger, &loaded)?;
+        let key = trigger.idempotency_key.clone();
+        let new = match self.new_trace(trigger, &loaded) {
+            Ok(new) => new,
+            Err(refused) => return self.begun_before(key, refused).await,
+        };
         match self.inner.commits.ask(Command::Submit(Box::new(new))).await.ok_or(TriggerError::ShuttingDown)?? {
             Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
             Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
             Answer::KeyTaken { trace_id } => Err(TriggerError::KeyTaken { trace_id }),
             other => Err(StoreFailure::from(StoreError::Inconsistent { table: "traces", what: format!("a new trace was answered with {other:?}") }).into()),
+        }
+    }
+
+    /// What the key began, or else the refusal.
+    async fn begun_before(&self, key: Option<IdempotencyKey>, refused: TriggerError) -> Result<Triggered, TriggerError> {
+        let Some(key) = key else { return Err(refused) };
+        let Idempotency { key, fingerprint, not_before } = self.idempotency(key);
+        match self.inner.stores.read.key_use(&key, not_before).await.map_err(StoreFailure::from)? {
+            None => Err(refused),
+            Some(known) if known.fingerprint != fingerprint => Err(TriggerError::KeyTaken { trace_id: known.trace_id }),
+            Some(KeyUse { trace_id, root_task_id, .. }) => Ok(Triggered { trace_id, root_task_id, replayed: true }),
         }
     }
 
@@ -288,7 +305,10 @@ impl Engine {
                 return Err(DefinitionError::Defaults(errors));
             }
         }
-        if let Some(executor) = self.inner.executors.iter().find(|executor| executor.runs(&spec.code_ref)) {
+        // One that is switched off needs no code; else it could not be switched off once its code or its folder is gone.
+        if spec.is_active
+            && let Some(executor) = self.inner.executors.iter().find(|executor| executor.runs(&spec.code_ref))
+        {
             executor.check(&spec).await?;
         }
         let put = self.inner.stores.definitions.put(id, &spec, expected, self.inner.clock.now()).await.map_err(StoreFailure::from)?;

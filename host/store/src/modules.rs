@@ -9,6 +9,20 @@ use tower_domain::name::Name;
 use crate::StoreError;
 use crate::read::{Page, PageRequest};
 
+/// What came of moving a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagMove {
+    /// It points there now.
+    Moved,
+    /// The digest is not known; nothing changed.
+    UnknownModule,
+    /// It points elsewhere than was expected; nothing changed.
+    Stale {
+        /// Where, if it is there at all.
+        current: Option<Digest>,
+    },
+}
+
 /// Keeps what is known of modules.
 #[async_trait]
 pub trait ModuleStore: Send + Sync {
@@ -16,8 +30,8 @@ pub trait ModuleStore: Send + Sync {
     /// tags. Answers whether the digest is new.
     async fn add(&self, module: &Module, name: &Name, tags: &[Name], now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Moves a tag. Answers whether the digest is known; if not, nothing changes.
-    async fn set_tag(&self, name: &Name, tag: &Name, digest: &Digest, now: Timestamp) -> Result<bool, StoreError>;
+    /// Moves a tag; with `expected` only if that is where it points.
+    async fn set_tag(&self, name: &Name, tag: &Name, digest: &Digest, expected: Option<&Digest>, now: Timestamp) -> Result<TagMove, StoreError>;
 
     /// Where a reference points.
     async fn resolve(&self, module: &ModuleRef) -> Result<Option<Digest>, StoreError>;

@@ -106,6 +106,17 @@ pub struct DeadLetterGroup {
     pub newest_message: String,
 }
 
+/// What was begun under a caller's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Of the request.
+    pub fingerprint: [u8; 32],
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Its root.
+    pub root_task_id: TaskId,
+}
+
 /// Answers readers.
 #[async_trait]
 pub trait Reader: Send + Sync {
@@ -148,6 +159,9 @@ pub trait Reader: Send + Sync {
     /// Orders given to a trace, oldest first; the last 1 000.
     async fn control_events(&self, trace: TraceId) -> Result<Vec<ControlEvent>, StoreError>;
 
-    /// Whether the database answers.
+    /// What was begun under a caller's key at or after `not_before`.
+    async fn key_use(&self, key: &str, not_before: Timestamp) -> Result<Option<KeyUse>, StoreError>;
+
+    /// Whether the database answers and can be written.
     async fn ping(&self) -> Result<(), StoreError>;
 }

@@ -28,7 +28,7 @@ use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
 
 use crate::api::{self, Api, ApiSettings, ModuleGate};
 use crate::config::{HostConfig, ServeConfig};
-use crate::server::Server;
+use crate::server::{Server, room_for};
 
 /// What leases are held under. One host works on an embedded database, and takes its own claims back after a crash.
 const HOST_NAME: &str = "local";
@@ -175,13 +175,18 @@ impl App {
     /// Starts everything, and answers when it is ready.
     pub(crate) async fn start(config: ServeConfig) -> anyhow::Result<Self> {
         // The address first: a port that is taken is the commonest mistake, and costs nothing yet.
-        let server = Server::bind(config.listen, config.connections_max).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
+        let limits = config.limits;
+        let connections_max = room_for(limits.connections_max, config.host.slots as usize)?;
+        let server = Server::bind(config.listen, connections_max, limits.patience).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
         let address = server.address()?;
         let host = Host::in_folder(&config.host, &config.data_dir).await?;
         let stop = CancellationToken::new();
-        let settings = ApiSettings { module_bytes_max: config.module_bytes_max, loopback_only: address.ip().is_loopback() };
+        let settings = ApiSettings { module_bytes_max: config.module_bytes_max, body_timeout: limits.body_timeout, loopback_only: address.ip().is_loopback() };
+        let streams = Arc::new(Semaphore::new(limits.streams_max.min(connections_max)));
+        let bodies = Arc::new(Semaphore::new(limits.bodies_kib_max));
         let uploads = Arc::new(Semaphore::new(api::UPLOADS_MAX));
-        let api = Api { engine: host.engine.clone(), gate: host.executor.clone(), stop: stop.clone(), settings, uploads };
+        let (engine, gate) = (host.engine.clone(), host.executor.clone());
+        let api = Api { engine, gate, stop: stop.clone(), probe: api::Probe::default(), bodies, streams, settings, uploads };
         let serving = tokio::spawn(server.serve(api::router(api), stop.clone()));
         tracing::info!(%address, data_dir = %config.data_dir.display(), "the tower is up");
         Ok(Self { address, host, stop, serving })

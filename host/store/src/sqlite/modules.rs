@@ -12,7 +12,7 @@ use super::lists::cut;
 use super::rows::{Columns, Params};
 use super::{SqliteStore, statements};
 use crate::StoreError;
-use crate::modules::ModuleStore;
+use crate::modules::{ModuleStore, TagMove};
 use crate::read::{PAGE_MAX, Page, PageRequest};
 
 statements! {
@@ -44,12 +44,22 @@ impl ModuleStore for SqliteStore {
         Ok(added)
     }
 
-    async fn set_tag(&self, name: &Name, tag: &Name, digest: &Digest, now: Timestamp) -> Result<bool, StoreError> {
+    async fn set_tag(&self, name: &Name, tag: &Name, digest: &Digest, expected: Option<&Digest>, now: Timestamp) -> Result<TagMove, StoreError> {
         let mut writer = self.write().await;
         writer.begin().await?;
+        if let Some(expected) = expected {
+            let mut params = Params::new();
+            params.text(name.as_str()).text(tag.as_str());
+            let row = query_with(RESOLVE_TAG, params.into_list()).fetch_optional(&mut writer.conn).await?;
+            let current = row.map(|row| Columns::of(&row, "module_tags").digest()).transpose()?;
+            if current.as_ref() != Some(expected) {
+                writer.commit().await?;
+                return Ok(TagMove::Stale { current });
+            }
+        }
         let known = set_tag(&mut writer.conn, name, tag, digest, now).await?;
         writer.commit().await?;
-        Ok(known)
+        Ok(if known { TagMove::Moved } else { TagMove::UnknownModule })
     }
 
     async fn resolve(&self, module: &ModuleRef) -> Result<Option<Digest>, StoreError> {

@@ -1,6 +1,8 @@
 //! What readers ask about one thing: a trace, a task, its history.
 
 use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+use tower_domain::clock::Timestamp;
 use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
@@ -10,10 +12,10 @@ use tower_domain::task::{Attempt, Task};
 use tower_domain::trace::Trace;
 
 use super::nouns::{attempt, control_event, event, event_columns, task_columns, task_joins, tasks, trace, trace_columns};
-use super::rows::Params;
+use super::rows::{Columns, Params};
 use super::{SqliteStore, lists, results, statements};
 use crate::StoreError;
-use crate::read::{DeadLetterFilter, DeadLetterGroup, GroupBy, Page, PageRequest, Reader, TaskFilter, TraceFilter};
+use crate::read::{DeadLetterFilter, DeadLetterGroup, GroupBy, KeyUse, Page, PageRequest, Reader, TaskFilter, TraceFilter};
 
 statements! {
     TRACE = concat!("SELECT ", trace_columns!(), " FROM traces AS t CROSS JOIN tasks AS r ON r.id = t.root_task_id WHERE t.trace_id = ?1");
@@ -49,7 +51,10 @@ statements! {
     );
     CONTROL_EVENTS = "SELECT id, trace_id, task_id, action, triggered_by, reason, created_at \
          FROM control_events WHERE trace_id = ?1 ORDER BY id DESC LIMIT 1000";
+    KEY_USE = "SELECT fingerprint, trace_id, root_task_id FROM idempotency_keys WHERE key = ?1 AND created_at >= ?2";
     PING = "SELECT 1";
+    // What it was set to when the database was made: a page is written, and nothing changes.
+    WRITE = "PRAGMA application_id = 1414485842";
 }
 
 /// Tasks of a subtree up to which it is walked down for its lines.
@@ -139,8 +144,20 @@ impl Reader for SqliteStore {
         rows.iter().rev().map(control_event).collect()
     }
 
+    async fn key_use(&self, key: &str, not_before: Timestamp) -> Result<Option<KeyUse>, StoreError> {
+        let mut params = Params::new();
+        params.text(key).at(not_before);
+        let row = sqlx::query_with(KEY_USE, params.into_list()).fetch_optional(&mut *self.reader().await?).await?;
+        let key_use = |row: &SqliteRow| {
+            let mut columns = Columns::of(row, "idempotency_keys");
+            Ok(KeyUse { fingerprint: columns.hash()?, trace_id: columns.id()?, root_task_id: columns.id()? })
+        };
+        row.as_ref().map(key_use).transpose()
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query(PING).execute(&mut *self.reader().await?).await?;
+        sqlx::query(WRITE).execute(&mut self.write().await.conn).await?;
         Ok(())
     }
 }

@@ -6,6 +6,8 @@ use tower_domain::code_ref::{Digest, ModuleRef};
 use tower_domain::module::{Inspection, Module};
 use tower_store::read::PageRequest;
 
+use tower_store::modules::TagMove;
+
 use crate::world::{World, name};
 
 fn module(world: &World, byte: u8) -> Module {
@@ -46,8 +48,14 @@ pub(crate) async fn a_tag_moves(world: World) {
     let latest: ModuleRef = "m".parse().unwrap();
     assert_eq!(store.resolve(&latest).await.unwrap(), Some(Digest([2; 32])));
     let moved = world.now();
-    assert!(store.set_tag(&name("m"), &name("latest"), &Digest([1; 32]), moved).await.unwrap());
-    assert!(!store.set_tag(&name("m"), &name("latest"), &Digest([9; 32]), world.now()).await.unwrap());
+    let (first, unknown) = (Digest([1; 32]), Digest([9; 32]));
+    let latest = name("latest");
+    assert_eq!(store.set_tag(&name("m"), &latest, &first, None, moved).await.unwrap(), TagMove::Moved);
+    assert_eq!(store.set_tag(&name("m"), &latest, &unknown, None, world.now()).await.unwrap(), TagMove::UnknownModule);
+    // Only from where it was expected to point.
+    assert_eq!(store.set_tag(&name("m"), &latest, &first, Some(&unknown), world.now()).await.unwrap(), TagMove::Stale { current: Some(first) });
+    assert_eq!(store.set_tag(&name("m"), &name("no"), &first, Some(&first), world.now()).await.unwrap(), TagMove::Stale { current: None });
+    assert_eq!(store.set_tag(&name("m"), &latest, &first, Some(&first), moved).await.unwrap(), TagMove::Moved);
     let tags = store.tags(&name("m")).await.unwrap();
     assert_eq!((tags.len(), tags[0].digest, tags[0].updated_at), (1, Digest([1; 32]), moved));
 }

@@ -6,6 +6,7 @@ use tower_domain::clock::Timestamp;
 use tower_domain::event::EventType;
 use tower_domain::task::{Phase, Status};
 use tower_domain::trace::Counts;
+use tower_store::read::KeyUse;
 use tower_store::work::{Answer, Command, Idempotency, NewTrace};
 
 use crate::world::{World, json};
@@ -34,9 +35,14 @@ fn with_key(world: &World, fingerprint: u8) -> NewTrace {
 }
 
 pub(crate) async fn the_same_key_for_the_same_is_answered_with_the_first_trace(world: World) {
+    let begin = world.now();
     let (trace_id, root_task_id) = world.submit_as(with_key(&world, 1)).await;
     let again = Answer::Replayed { trace_id, root_task_id };
     assert_eq!(world.answer(Command::Submit(Box::new(with_key(&world, 1)))).await, again);
+    let known = world.stores.read.key_use("k'\"1", begin).await.unwrap();
+    assert_eq!(known, Some(KeyUse { fingerprint: [1; 32], trace_id, root_task_id }));
+    let later = Timestamp::from_micros(world.now().as_micros() + 1);
+    assert_eq!(world.stores.read.key_use("k'\"1", later).await.unwrap(), None, "kept for too short a time");
     // Within one batch as well.
     let other = |fingerprint| {
         let mut new = with_key(&world, fingerprint);

@@ -106,6 +106,8 @@ codes! {
     /// Too many modules are being uploaded, or wait to be compiled. Nothing of this one was kept; try again after the time that
     /// Retry-After names.
     COMPILE_BUSY = 429 "Too many uploads at once";
+    /// As many event streams are open as this host serves at a time (`--streams-max`). Try again, or read the events as a list.
+    TOO_MANY_STREAMS = 429 "Too many event streams";
     /// The host failed. It is logged under the request id.
     INTERNAL = 500 "Host failed";
     HOST_TROUBLE = 503 "Host in trouble";

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Idempotency, JsonBody, OptionalJson, PathOf, QueryOf};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use super::traces::{TaskQuery, begin, cancel, list};
 use super::types::{Health, List, Readiness, Reason, StartTrace, TaskBody, VerdictBody};
 use super::{Api, events, extract, health};
@@ -39,15 +39,33 @@ struct CancelledWord {
 }
 
 /// Begin a trace
-#[utoipa::path(post, path = "/traces/start", tag = "compatibility", request_body = StartTrace, responses((status = 200, body = TraceIdAlone)))]
-async fn start_trace(State(api): State<Api>, key: Idempotency, JsonBody { value, bytes }: JsonBody<StartTrace>) -> Result<Json<TraceIdAlone>, Problem> {
+#[utoipa::path(
+    post,
+    path = "/traces/start",
+    tag = "compatibility",
+    params(("idempotency-key" = Option<String>, Header, description = "The same key again is the same trace")),
+    request_body = StartTrace,
+    responses(
+        (status = 200, body = TraceIdAlone),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn start_trace(State(api): State<Api>, key: Idempotency, JsonBody { value, bytes, .. }: JsonBody<StartTrace>) -> Result<Json<TraceIdAlone>, Problem> {
     let key = key.of("/traces", &bytes);
     let triggered = begin(&api, value, key).await?;
     Ok(Json(TraceIdAlone { trace_id: triggered.trace_id }))
 }
 
 /// Cancel a trace
-#[utoipa::path(post, path = "/traces/{trace_id}/cancel", tag = "compatibility", params(("trace_id" = String, Path, description = "Its id")), responses((status = 200, body = CancelledWord)))]
+#[utoipa::path(
+    post,
+    path = "/traces/{trace_id}/cancel",
+    tag = "compatibility",
+    params(("trace_id" = String, Path, description = "Its id")),
+    request_body = Reason,
+    responses((status = 200, body = CancelledWord), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
+)]
 async fn cancel_trace(
     State(api): State<Api>,
     PathOf(id): PathOf<TraceId>,
@@ -58,7 +76,15 @@ async fn cancel_trace(
 }
 
 /// List a trace's tasks, without an envelope
-#[utoipa::path(get, path = "/traces/{trace_id}/tasks", tag = "compatibility", params(("trace_id" = String, Path, description = "Its id"), TaskQuery), responses((status = 200, body = Vec<TaskBody>)))]
+///
+/// The cursor of the next page is the id of the last task on this one.
+#[utoipa::path(
+    get,
+    path = "/traces/{trace_id}/tasks",
+    tag = "compatibility",
+    params(("trace_id" = String, Path, description = "Its id"), TaskQuery),
+    responses((status = 200, body = Vec<TaskBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
+)]
 async fn list_tasks(State(api): State<Api>, PathOf(id): PathOf<TraceId>, QueryOf(query): QueryOf<TaskQuery>) -> Result<Json<Vec<TaskBody>>, Problem> {
     Ok(Json(list(&api, id, query).await?.items))
 }
@@ -78,7 +104,7 @@ async fn find_health() -> Json<Health> {
 /// Is the process there?
 #[utoipa::path(get, path = "/livez", tag = "compatibility", responses((status = 200, body = Health)))]
 async fn find_liveness() -> Json<Health> {
-    health::find_health().await
+    health::find_liveness().await
 }
 
 /// Does the host take work?

@@ -18,7 +18,7 @@ use super::extract::{Idempotency, JsonBody, Limit, QueryOf, cursor, from_text};
 use super::problem::{Problem, ProblemBody, codes};
 use super::refusals::{about_trace, no_such_task};
 use super::types::{DeadLetterFilter, DeadLetters, ErrorBody, GroupBy, List, RetriedDeadLetters, RetriedTrace, RetryDeadLetters};
-use super::{Api, traces::CALLER};
+use super::{Api, traces::CALLER, traces::check_reason};
 
 /// Most dead letters that one request names.
 const NAMED_MAX: usize = 100;
@@ -91,6 +91,7 @@ async fn retry_dead_letters(
     idempotency: Idempotency,
     JsonBody { value: wanted, .. }: JsonBody<RetryDeadLetters>,
 ) -> Result<Json<RetriedDeadLetters>, Problem> {
+    check_reason(&wanted.reason)?;
     // The fingerprint is of each trace's own retry: which traces a filter finds differs from one time to the next.
     let key = idempotency.of("POST /dead-letters/retry", b"");
     let (ids, more) = chosen(&api, &wanted).await?;

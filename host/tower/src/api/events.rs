@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{JsonText, read_json};
+use super::extract::{Fields, JsonText, read_json};
 use super::problem::{Problem, ProblemBody, codes};
 use super::types::{List, OneOrMany, PostEvent, VerdictBody};
 
@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn post_events(State(api): State<Api>, JsonText(json): JsonText) -> Result<Json<List<VerdictBody>>, Problem> {
+pub(super) async fn post_events(State(api): State<Api>, JsonText { json, .. }: JsonText) -> Result<Json<List<VerdictBody>>, Problem> {
     let events = one_or_many(&json)?;
     let ids: Vec<_> = events.iter().map(|event| event.event_id.clone()).collect();
     let verdicts = api.engine.post_events(events.into_iter().map(Into::into).collect()).await?;
@@ -39,7 +39,8 @@ pub(super) async fn post_events(State(api): State<Api>, JsonText(json): JsonText
 }
 
 fn one_or_many(json: &tower_domain::json::Json) -> Result<Vec<PostEvent>, Problem> {
-    let events = if json.as_str().starts_with('[') { read_json(json)? } else { vec![read_json::<PostEvent>(json)?] };
+    let events: Vec<Fields<PostEvent>> = if json.as_str().starts_with('[') { read_json(json)? } else { vec![read_json(json)?] };
+    let events: Vec<PostEvent> = events.into_iter().map(|Fields(event)| event).collect();
     let sound = |event: &PostEvent| (1..=tower_domain::event::EVENT_ID_BYTES_MAX).contains(&event.event_id.len());
     if events.len() > EVENTS_MAX {
         return Err(Problem::field(&codes::BAD_FIELDS, "", format!("at most {EVENTS_MAX} events in one request")));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,27 +13,36 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::{BadJson, Json};
 use tower_domain::name::Name;
 use tower_engine::orders::IdempotencyKey;
 
+use super::Api;
 use super::problem::{FieldProblem, Problem, codes};
 
 /// Largest JSON body: params of 1 MiB and what is around them.
 const JSON_BODY_BYTES_MAX: usize = 2 << 20;
-/// How long the next piece of a body may take.
-const BODY_PIECE_WAIT: Duration = Duration::from_secs(30);
+/// What a body must come at once its timeout is over, in bytes a second: one that drips ends as well.
+const BODY_RATE_MIN: u32 = 16 * 1024;
 /// How much of a refused body is taken off the wire before the answer, in bytes, and for how long.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
 const DISCARD_WAIT: Duration = Duration::from_millis(500);
 /// Longest Idempotency-Key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// A body read whole, at most `bytes_max` long.
-pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+/// Room for bodies in memory, of all requests together: a permit for each KiB.
+pub(crate) type Room = OwnedSemaphorePermit;
+
+/// A body read whole, at most `bytes_max` long, and its room, to be kept as long as the body is. It may stand still for the body timeout,
+/// and, at less than [`BODY_RATE_MIN`], take no longer.
+pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize, api: &Api) -> Result<(Bytes, Room), Problem> {
+    let timeout = api.settings.body_timeout;
     let too_large = || Problem::new(&codes::TOO_LARGE, format!("this path takes bodies of at most {bytes_max} bytes"));
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Problem::new(&codes::WRONG_MEDIA_TYPE, "a body with a Content-Encoding is not taken").with_hint("send the body as it is"));
@@ -41,23 +51,53 @@ pub(crate) async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize)
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<usize>().ok());
     let mut pieces = body.into_data_stream();
     if announced.is_some_and(|length| length > bytes_max) {
-        discard(pieces).await;
+        // Who asks first whether it may send needs no more than the answer.
+        if !headers.contains_key(header::EXPECT) {
+            discard(pieces).await;
+        }
         return Err(too_large());
     }
     // What is announced is not yet here: memory is taken as it comes.
     let mut gathered = Vec::with_capacity(announced.unwrap_or(0).min(64 * 1024));
+    let mut room = more_room(api, 0, 0)?;
+    let begin = Instant::now();
     loop {
-        let piece = tokio::time::timeout(BODY_PIECE_WAIT, pieces.next()).await;
-        match piece.map_err(|_| Problem::new(&codes::BODY_TOO_SLOW, "the body stopped coming"))? {
-            None => return Ok(gathered.into()),
+        let in_all = begin + timeout + Duration::from_secs(gathered.len() as u64) / BODY_RATE_MIN;
+        let piece = tokio::time::timeout_at(in_all.min(Instant::now() + timeout), pieces.next()).await;
+        match piece.map_err(|_| too_slow(timeout))? {
+            None => return Ok((gathered.into(), room)),
             Some(Err(_)) => return Err(Problem::new(&codes::BAD_REQUEST, "the body broke off")),
             Some(Ok(piece)) if gathered.len() + piece.len() > bytes_max => {
                 discard(pieces).await;
                 return Err(too_large());
             }
-            Some(Ok(piece)) => gathered.extend_from_slice(&piece),
+            Some(Ok(piece)) => match more_room(api, room.num_permits(), gathered.len() + piece.len()) {
+                Ok(more) => {
+                    room.merge(more);
+                    gathered.extend_from_slice(&piece);
+                }
+                Err(full) => {
+                    discard(pieces).await;
+                    return Err(full);
+                }
+            },
         }
     }
+}
+
+/// What `bytes` need beyond the KiB that they have.
+fn more_room(api: &Api, have: usize, bytes: usize) -> Result<Room, Problem> {
+    let more = u32::try_from(bytes.div_ceil(1024).saturating_sub(have)).unwrap_or(u32::MAX);
+    let full = |_| Problem::new(&codes::UNAVAILABLE, "the bodies of other requests take all the memory that there is for them").with_retry_after(1);
+    api.bodies.clone().try_acquire_many_owned(more).map_err(full)
+}
+
+fn too_slow(timeout: Duration) -> Problem {
+    let timeout = timeout.as_secs_f64();
+    Problem::new(
+        &codes::BODY_TOO_SLOW,
+        format!("the body stood still for {timeout}s, or came at less than {BODY_RATE_MIN} bytes a second for longer than that"),
+    )
 }
 
 /// Takes a refused body off the wire, within bounds: a client that is still sending when the connection closes would see a broken
@@ -82,6 +122,7 @@ pub(crate) struct JsonBody<T> {
     pub(crate) value: T,
     /// As it came.
     pub(crate) bytes: Bytes,
+    _room: Room,
 }
 
 /// A JSON body that may be left out.
@@ -90,36 +131,41 @@ pub(crate) struct OptionalJson<T> {
     pub(crate) value: T,
     /// As it came.
     pub(crate) bytes: Bytes,
+    _room: Room,
 }
 
 /// JSON text, checked, and not yet read as anything.
-pub(crate) struct JsonText(pub(crate) Json);
+pub(crate) struct JsonText {
+    /// The text.
+    pub(crate) json: Json,
+    _room: Room,
+}
 
-impl<S: Send + Sync> FromRequest<S> for JsonText {
+impl FromRequest<Api> for JsonText {
     type Rejection = Problem;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        json_text(request, false).await.map(|text| Self(text.1))
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        json_text(request, api, false).await.map(|(_, json, room)| Self { json, _room: room })
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Api> for JsonBody<T> {
     type Rejection = Problem;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (bytes, json) = json_text(request, false).await?;
-        Ok(Self { value: read_object(&json)?, bytes })
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (bytes, json, room) = json_text(request, api, false).await?;
+        Ok(Self { value: read_object(&json)?, bytes, _room: room })
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJson<T> {
     type Rejection = Problem;
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (bytes, json) = json_text(request, true).await?;
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (bytes, json, room) = json_text(request, api, true).await?;
         let value = if bytes.is_empty() { T::default() } else { read_object(&json)? };
-        Ok(Self { value, bytes })
+        Ok(Self { value, bytes, _room: room })
     }
 }
 
-async fn json_text(request: Request, may_be_empty: bool) -> Result<(Bytes, Json), Problem> {
+async fn json_text(request: Request, api: &Api, may_be_empty: bool) -> Result<(Bytes, Json, Room), Problem> {
     let (parts, body) = request.into_parts();
     let media_type = media_type(&parts.headers);
     let is_json = media_type.as_deref().is_some_and(|media_type| media_type == "application/json" || media_type.ends_with("+json"));
@@ -128,9 +174,9 @@ async fn json_text(request: Request, may_be_empty: bool) -> Result<(Bytes, Json)
     if !(is_json || unnamed) {
         return Err(wrong_type());
     }
-    let bytes = read_body(&parts.headers, body, JSON_BODY_BYTES_MAX).await?;
+    let (bytes, room) = read_body(&parts.headers, body, JSON_BODY_BYTES_MAX, api).await?;
     if bytes.is_empty() && may_be_empty {
-        return Ok((bytes, Json::null()));
+        return Ok((bytes, Json::null(), room));
     }
     if !is_json {
         return Err(wrong_type());
@@ -140,7 +186,7 @@ async fn json_text(request: Request, may_be_empty: bool) -> Result<(Bytes, Json)
         BadJson::Invalid(why) => Problem::new(&codes::BAD_JSON, why),
         BadJson::TooLong { .. } => Problem::new(&codes::TOO_LARGE, error.to_string()),
     })?;
-    Ok((bytes, json))
+    Ok((bytes, json, room))
 }
 
 /// The media type, without its parameters.
@@ -149,9 +195,34 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// Reads checked JSON as a type with fields. Serde would take them from an array as well, in the order in which they are declared.
-fn read_object<T: DeserializeOwned>(json: &Json) -> Result<T, Problem> {
-    if json.as_str().starts_with('{') { read_json(json) } else { Err(Problem::field(&codes::BAD_FIELDS, "", "an object is expected")) }
+/// Reads checked JSON as a type with fields.
+pub(crate) fn read_object<T: DeserializeOwned>(json: &Json) -> Result<T, Problem> {
+    read_json::<Fields<T>>(json).map(|Fields(value)| value)
+}
+
+/// A type with fields, read from an object and from nothing else: serde would take the fields from an array as well, in the order in
+/// which they are declared.
+pub(crate) struct Fields<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fields(deserializer).map(Self)
+    }
+}
+
+/// [`Fields`], for a field that is an object itself.
+pub(crate) fn fields<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_map(Object(PhantomData))
 }
 
 /// Reads checked JSON as a type; what does not fit is named by its JSON pointer.

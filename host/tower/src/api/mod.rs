@@ -4,13 +4,14 @@
 //! - [`compat`]: the few paths without that prefix which earlier designs had
 //! - [`docs`]: the OpenAPI document and the page that shows it
 //! - [`types`]: what bodies look like
-//! - [`extract`]: reading requests
+//! - [`extract`], [`etag`]: reading requests
 //! - [`problem`], [`codes`], [`refusals`]: what is answered when it does not work
 //! - [`layers`]: what happens to every request
 //!
 //! Routes are registered with `routes!`, so that none is without its documentation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -29,6 +30,7 @@ mod compat;
 mod dead_letters;
 mod definitions;
 mod docs;
+mod etag;
 mod events;
 mod extract;
 mod health;
@@ -41,6 +43,7 @@ mod traces;
 pub(crate) mod types;
 
 pub(crate) use extract::read_json;
+pub(crate) use health::Probe;
 
 /// What handlers need.
 #[derive(Clone)]
@@ -51,6 +54,12 @@ pub(crate) struct Api {
     pub(crate) gate: Arc<dyn ModuleGate>,
     /// When the server stops, so that streams end.
     pub(crate) stop: CancellationToken,
+    /// Whether the database can be written.
+    pub(crate) probe: Probe,
+    /// Room for bodies, in KiB.
+    pub(crate) bodies: Arc<Semaphore>,
+    /// A place for each event stream that may be open.
+    pub(crate) streams: Arc<Semaphore>,
     /// What callers may do.
     pub(crate) settings: ApiSettings,
     /// Places for uploads, whose bodies are held in memory.
@@ -65,6 +74,8 @@ pub(crate) const UPLOADS_MAX: usize = 16;
 pub(crate) struct ApiSettings {
     /// Largest module, in bytes.
     pub(crate) module_bytes_max: usize,
+    /// How long a body may stand still.
+    pub(crate) body_timeout: Duration,
     /// Serve only requests that name a loopback host.
     pub(crate) loopback_only: bool,
 }
@@ -101,7 +112,9 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(events::router())
         .merge(dead_letters::router())
         .merge(artifacts::router());
-    OpenApiRouter::with_openapi(docs::head()).nest("/api/v1", v1).merge(compat::router())
+    let mut all = OpenApiRouter::with_openapi(docs::head()).nest("/api/v1", v1).merge(compat::router());
+    docs::complete(all.get_openapi_mut());
+    all
 }
 
 #[cfg(test)]

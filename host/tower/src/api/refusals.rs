@@ -35,9 +35,8 @@ impl From<TriggerError> for Problem {
         let text = error.to_string();
         match error {
             TriggerError::UnknownDefinition(id) => no_such_definition(&id),
-            TriggerError::Inactive(id) => {
-                Self::new(&codes::INACTIVE_DEFINITION, text).with_hint(format!("PUT /api/v1/definitions/{id} with \"is_active\": true"))
-            }
+            TriggerError::Inactive(id) => Self::new(&codes::INACTIVE_DEFINITION, text)
+                .with_hint(format!("GET /api/v1/definitions/{id}, set \"is_active\": true in what it answers, and PUT it back")),
             TriggerError::BadParams(errors) => params_invalid(&errors, "/params"),
             TriggerError::BadField(field) => Self::field(&codes::BAD_FIELDS, field.pointer, field.message),
             TriggerError::KeyTaken { trace_id } => {

@@ -26,11 +26,15 @@ impl Server {
     async fn start() -> Self {
         let config = HostConfig { slots: 4, cancel_grace: std::time::Duration::ZERO, mounts: Vec::new(), compile: Default::default() };
         let host = Host::in_memory(&config).await.unwrap();
-        let settings = ApiSettings { module_bytes_max: 4 << 20, loopback_only: true };
+        let settings = ApiSettings { module_bytes_max: 4 << 20, body_timeout: std::time::Duration::from_secs(30), loopback_only: true };
+        let (bodies, streams) = (Arc::new(Semaphore::new(65_536)), Arc::new(Semaphore::new(8)));
         let api = Api {
             engine: host.engine.clone(),
             gate: host.executor.clone(),
             stop: CancellationToken::new(),
+            probe: Probe::default(),
+            bodies,
+            streams,
             settings,
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
         };
@@ -292,5 +296,26 @@ async fn the_page_of_the_document_needs_no_network() {
     assert!(!page.text.contains("https://"), "{}", page.text);
     // The content security policy lets no inline script run.
     assert!(!page.text.contains("<script>"), "{}", page.text);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_a_handler_that_panics_is_answered_500_with_the_id_that_the_log_has() {
+    async fn text() -> &'static str {
+        panic!("the secret cause")
+    }
+    async fn value() -> &'static str {
+        std::panic::panic_any(7)
+    }
+    let server = Server::start().await;
+    let settings = ApiSettings { module_bytes_max: 1, body_timeout: std::time::Duration::from_secs(1), loopback_only: true };
+    let routes = Router::new().route("/text", axum::routing::get(text)).route("/value", axum::routing::post(value));
+    let server = Server { router: layers::around(routes, &settings), ..server };
+    for (method, path) in [(Method::GET, "/text"), (Method::POST, "/value"), (Method::GET, "/text")] {
+        let answer = server.ask(method, path, &[("x-request-id", "mine-1")], Body::empty()).await;
+        answer.is_problem(500, "INTERNAL");
+        assert_eq!((&answer.body["request_id"], &answer.headers["x-request-id"]), (&json!("mine-1"), &"mine-1".parse().unwrap()));
+        assert!(!answer.text.contains("secret") && answer.headers["x-content-type-options"] == "nosniff", "{}", answer.text);
+    }
     server.stop().await;
 }

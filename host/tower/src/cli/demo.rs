@@ -20,7 +20,7 @@ use super::run::print;
 use super::serve::{Signals, not_started, until_stopped};
 use crate::api::types::{TraceBody, TraceStarted};
 use crate::app::App;
-use crate::config::{CompileArgs, HostConfig, Mount, ServeConfig};
+use crate::config::{CompileArgs, ConnectionLimits, HostConfig, Mount, ServeConfig};
 
 /// What is shown.
 const EXAMPLES: [&str; 2] = ["financial-analysis", "code-survey"];
@@ -75,7 +75,7 @@ fn config(args: &DemoArgs, data_dir: PathBuf) -> Result<ServeConfig, Failure> {
         data_dir,
         host: HostConfig { slots: 256, cancel_grace: GRACE, mounts, compile: CompileArgs::default() },
         module_bytes_max: 64 << 20,
-        connections_max: 1_000,
+        limits: ConnectionLimits::default(),
     })
 }
 

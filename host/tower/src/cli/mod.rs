@@ -285,7 +285,8 @@ fn log_to_stderr(cli: &Cli) -> Result<(), Failure> {
     let filter =
         EnvFilter::try_new(text).map_err(|error| Failure::usage(format!("--log {text}: {error}")).help("such as: --log info, or --log tower_engine=debug"))?;
     let color = Term::stderr(cli.global.color, cli.global.ascii).color;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    // A log that cannot be written (a full disk, say) must not end what it tells of: complaining about it on the same stream would.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).log_internal_errors(false);
     // Fails only if there is a log already.
     let _ = log.try_init();
     Ok(())

@@ -1,6 +1,7 @@
 //! Settings of the server.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +11,10 @@ use tower_domain::name::Name;
 use tower_executors::wasm::CompileLimits;
 
 use super::parse_duration;
+use crate::server::Patience;
+
+/// What a timeout may be.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 /// Settings as flags and environment variables; their headings are the sections of files.
 #[derive(Debug, Clone, Args)]
@@ -23,8 +28,6 @@ pub(crate) struct ServeArgs {
     /// Largest module that is taken, in MiB
     #[arg(long, help_heading = "Server", env = "TOWER_MODULE_MIB_MAX", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) module_mib_max: u32,
-    #[command(flatten)]
-    pub(crate) compile: CompileArgs,
     /// Connections that are served at the same time
     #[arg(long, help_heading = "Server", env = "TOWER_CONNECTIONS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections_max: u32,
@@ -37,16 +40,33 @@ pub(crate) struct ServeArgs {
     /// A folder that definitions may be granted by this name, read-only (repeatable)
     #[arg(long = "mount", help_heading = "Host", env = "TOWER_MOUNTS", value_name = "NAME=DIR", value_delimiter = ',')]
     pub(crate) mounts: Vec<Mount>,
+    /// Event streams at the same time; default: half the connections
+    #[arg(long, help_heading = "Server", env = "TOWER_STREAMS_MAX", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) streams_max: Option<u32>,
+    /// Bodies of requests that are in memory at the same time, in MiB
+    #[arg(long, help_heading = "Server", env = "TOWER_BODIES_MIB_MAX", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) bodies_mib_max: u32,
+    /// How long the head of a request may take
+    #[arg(long, help_heading = "Server", env = "TOWER_HEADER_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) header_timeout: Duration,
+    /// How long the body of a request may stand still, and, at less than 16 KiB a second, take
+    #[arg(long, help_heading = "Server", env = "TOWER_BODY_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) body_timeout: Duration,
+    /// How long a connection may be silent, and a client take nothing of an answer
+    #[arg(long, help_heading = "Server", env = "TOWER_IDLE_TIMEOUT", default_value = "75s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) idle_timeout: Duration,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
 }
 
 /// What compiling one module may use.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CompileArgs {
     /// Memory that compiling one module may take, in MiB
-    #[arg(long, env = "TOWER_COMPILE_MIB_MAX", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=65_536))]
+    #[arg(long, help_heading = "Compile", env = "TOWER_COMPILE_MIB_MAX", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=65_536))]
     pub(crate) compile_mib_max: u32,
     /// Time on the processor that compiling one module may take, in seconds
-    #[arg(long, env = "TOWER_COMPILE_CPU_SEC_MAX", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, help_heading = "Compile", env = "TOWER_COMPILE_CPU_SEC_MAX", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) compile_cpu_sec_max: u32,
 }
 
@@ -92,8 +112,30 @@ pub(crate) struct ServeConfig {
     pub(crate) host: HostConfig,
     /// Largest module, in bytes.
     pub(crate) module_bytes_max: usize,
+    /// What connections may take.
+    pub(crate) limits: ConnectionLimits,
+}
+
+/// What connections may take, of the host and of time.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionLimits {
     /// Connections at the same time.
     pub(crate) connections_max: usize,
+    /// Event streams at the same time.
+    pub(crate) streams_max: usize,
+    /// Bodies in memory at the same time, in KiB.
+    pub(crate) bodies_kib_max: usize,
+    /// For bodies of requests.
+    pub(crate) body_timeout: Duration,
+    /// For everything else.
+    pub(crate) patience: Patience,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        let patience = Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75) };
+        Self { connections_max: 1_000, streams_max: 500, bodies_kib_max: 512 * 1024, body_timeout: Duration::from_secs(30), patience }
+    }
 }
 
 /// Settings of the part that runs steps, with or without a server around it.
@@ -122,12 +164,39 @@ impl ServeArgs {
             anyhow::ensure!(mount.dir.is_dir(), "--mount {}={}: there is no such folder", mount.name, mount.dir.display());
             anyhow::ensure!(!self.mounts[..index].iter().any(|other| other.name == mount.name), "--mount {}: given twice", mount.name);
         }
+        let limits = self.limits()?;
         Ok(ServeConfig {
             listen: self.listen,
             data_dir: self.data_dir,
             host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, mounts: self.mounts, compile: self.compile },
             module_bytes_max: self.module_mib_max as usize * 1024 * 1024,
+            limits,
+        })
+    }
+
+    fn limits(&self) -> anyhow::Result<ConnectionLimits> {
+        let timeouts = [("--header-timeout", self.header_timeout), ("--body-timeout", self.body_timeout), ("--idle-timeout", self.idle_timeout)];
+        for (flag, timeout) in timeouts {
+            anyhow::ensure!(TIMEOUTS.contains(&timeout), "{flag} {}s: 100ms to 1h", timeout.as_secs_f64());
+        }
+        let streams_max = self.streams_max.unwrap_or((self.connections_max / 2).max(1));
+        anyhow::ensure!(
+            streams_max <= self.connections_max,
+            "--streams-max {streams_max} is more than --connections-max {}: every stream is a connection",
+            self.connections_max
+        );
+        anyhow::ensure!(
+            self.bodies_mib_max >= self.module_mib_max,
+            "--bodies-mib-max {} is less than --module-mib-max {}: no such module could be taken",
+            self.bodies_mib_max,
+            self.module_mib_max
+        );
+        Ok(ConnectionLimits {
             connections_max: self.connections_max as usize,
+            streams_max: streams_max as usize,
+            bodies_kib_max: self.bodies_mib_max as usize * 1024,
+            body_timeout: self.body_timeout,
+            patience: Patience { header: self.header_timeout, idle: self.idle_timeout },
         })
     }
 }
@@ -152,6 +221,18 @@ mod tests {
         let config = args(&[]).unwrap().check().unwrap();
         assert_eq!((config.listen.port(), config.host.slots, config.module_bytes_max), (8001, 256, 64 << 20));
         assert_eq!(config.host.cancel_grace, Duration::from_secs(5));
+        // What the demo runs with is what the flags say.
+        let (flags, plain) = (format!("{:?}", config.limits), format!("{:?}", ConnectionLimits::default()));
+        assert_eq!(flags, plain);
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_refused() {
+        for flags in [["--header-timeout", "0"], ["--body-timeout", "50ms"], ["--idle-timeout", "2h"], ["--streams-max", "1001"], ["--bodies-mib-max", "63"]] {
+            let refused = args(&flags).unwrap().check().unwrap_err().to_string();
+            assert!(refused.contains(flags[0]), "{refused}");
+        }
+        assert_eq!(args(&["--connections-max", "10"]).unwrap().check().unwrap().limits.streams_max, 5);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use tower_domain::name::Name;
 use utoipa::IntoParams;
 
-use super::put::etag;
 use crate::api::Api;
+use crate::api::etag::{etag, knows};
 use crate::api::extract::{PathOf, QueryOf, from_text};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::api::refusals::no_such_definition;
@@ -33,7 +33,7 @@ pub(crate) struct VersionQuery {
     get,
     path = "/definitions/{id}",
     tag = "definitions",
-    params(("id" = String, Path, description = "What it is called"), VersionQuery),
+    params(("id" = String, Path, description = "What it is called"), VersionQuery, ("if-none-match" = Option<String>, Header, description = "ETags that are known")),
     responses(
         (status = 200, body = DefinitionBody),
         (status = 304, description = "It is still at that version"),
@@ -57,9 +57,4 @@ pub(crate) async fn find_definition(
         return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
     }
     Ok((tag, Json(DefinitionBody::from(definition))).into_response())
-}
-
-fn knows(headers: &HeaderMap, tag: &str) -> bool {
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
-    known.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

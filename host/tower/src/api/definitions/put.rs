@@ -13,10 +13,11 @@ use tower_domain::name::Name;
 use tower_store::definitions::Put;
 
 use crate::api::Api;
-use crate::api::extract::{JsonText, PathOf, name, read_json};
+use crate::api::etag::{etag, must_be_new, replaces};
+use crate::api::extract::{JsonText, PathOf, name, read_object};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::refusals::no_such_definition;
-use crate::api::types::{DefinitionBody, SpecBody};
+use crate::api::types::{CreateSpecBody, DefinitionBody, PutSpecBody, SpecBody};
 
 /// What a client may send back of what it was given, and the tower knows better.
 const READ_ONLY: [&str; 3] = ["version", "created_at", "updated_at"];
@@ -30,8 +31,12 @@ const READ_ONLY: [&str; 3] = ["version", "created_at", "updated_at"];
     put,
     path = "/definitions/{id}",
     tag = "definitions",
-    params(("id" = String, Path, description = "What it is called"), ("if-match" = Option<String>, Header, description = "The version that is to be replaced")),
-    request_body = SpecBody,
+    params(
+        ("id" = String, Path, description = "What it is called"),
+        ("if-match" = Option<String>, Header, description = "The version that is to be replaced"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: only if there is none"),
+    ),
+    request_body = PutSpecBody,
     responses(
         (status = 200, description = "It has a new version, or says what it said", body = DefinitionBody),
         (status = 201, description = "It is new", body = DefinitionBody),
@@ -43,7 +48,7 @@ pub(crate) async fn put_definition(
     State(api): State<Api>,
     PathOf(id): PathOf<Name>,
     headers: HeaderMap,
-    JsonText(json): JsonText,
+    JsonText { json, .. }: JsonText,
 ) -> Result<Response, Problem> {
     let (named, spec) = named_spec(&json)?;
     if named.is_some_and(|named| named != id) {
@@ -59,7 +64,11 @@ pub(crate) async fn put_definition(
     post,
     path = "/definitions",
     tag = "definitions",
-    request_body = SpecBody,
+    params(
+        ("if-match" = Option<String>, Header, description = "The version that is to be replaced"),
+        ("if-none-match" = Option<String>, Header, description = "`*`: only if there is none"),
+    ),
+    request_body = CreateSpecBody,
     responses(
         (status = 200, description = "It has a new version, or says what it said", body = DefinitionBody),
         (status = 201, description = "It is new", body = DefinitionBody),
@@ -67,7 +76,7 @@ pub(crate) async fn put_definition(
         (status = 422, body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn create_definition(State(api): State<Api>, headers: HeaderMap, JsonText(json): JsonText) -> Result<Response, Problem> {
+pub(crate) async fn create_definition(State(api): State<Api>, headers: HeaderMap, JsonText { json, .. }: JsonText) -> Result<Response, Problem> {
     let (named, spec) = named_spec(&json)?;
     let id = named.ok_or_else(|| Problem::field(&codes::BAD_FIELDS, "/id", "missing field `id`"))?;
     put(&api, &id, spec, expected(&headers)?).await
@@ -81,12 +90,17 @@ pub(crate) async fn create_definition(State(api): State<Api>, headers: HeaderMap
     delete,
     path = "/definitions/{id}",
     tag = "definitions",
-    params(("id" = String, Path, description = "What it is called")),
-    responses((status = 200, body = DefinitionBody), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
+    params(("id" = String, Path, description = "What it is called"), ("if-match" = Option<String>, Header, description = "The version that is to be switched off")),
+    responses(
+        (status = 200, body = DefinitionBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn deactivate_definition(State(api): State<Api>, PathOf(id): PathOf<Name>, headers: HeaderMap) -> Result<Response, Problem> {
     let current = api.stores().definitions.find(&id).await?.ok_or_else(|| no_such_definition(&id))?;
-    let expected = expected(&headers)?.unwrap_or(current.version);
+    let expected = replaces(&headers)?.unwrap_or(current.version);
     put(&api, &id, DefinitionSpec { is_active: false, ..current.spec }, Some(expected)).await
 }
 
@@ -100,14 +114,11 @@ fn named_spec(json: &JsonDocument) -> Result<(Option<Name>, DefinitionSpec), Pro
         name(&text).map_err(|problem| Problem::field(&codes::BAD_FIELDS, "/id", problem.detail()))
     });
     let rest = JsonDocument::of(&fields).map_err(|error| Problem::internal(&error))?;
-    Ok((named.transpose()?, read_json::<SpecBody>(&rest)?.into()))
+    Ok((named.transpose()?, read_object::<SpecBody>(&rest)?.into()))
 }
 
 fn expected(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
-    let if_none = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*");
-    let Some(text) = headers.get(header::IF_MATCH) else { return Ok(if_none.then_some(0)) };
-    let version = text.to_str().ok().and_then(|text| text.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok());
-    version.map(Some).ok_or_else(|| Problem::new(&codes::BAD_HEADER, "If-Match: one ETag as it was given, such as \"3\""))
+    Ok(replaces(headers)?.or(must_be_new(headers).then_some(0)))
 }
 
 async fn put(api: &Api, id: &Name, spec: DefinitionSpec, expected: Option<u32>) -> Result<Response, Problem> {
@@ -124,9 +135,4 @@ async fn put(api: &Api, id: &Name, spec: DefinitionSpec, expected: Option<u32>) 
     };
     let headers = [(header::LOCATION, format!("/api/v1/definitions/{id}")), (header::ETAG, etag(definition.version))];
     Ok((status, headers, Json(DefinitionBody::from(definition))).into_response())
-}
-
-/// A version as an ETag.
-pub(super) fn etag(version: u32) -> String {
-    format!("\"{version}\"")
 }

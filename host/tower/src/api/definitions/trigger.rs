@@ -32,7 +32,7 @@ pub(crate) async fn trigger_definition(
     PathOf(id): PathOf<Name>,
     QueryOf(query): QueryOf<WaitQuery>,
     key: Idempotency,
-    OptionalJson { value: options, bytes }: OptionalJson<TriggerOptions>,
+    OptionalJson { value: options, bytes, .. }: OptionalJson<TriggerOptions>,
 ) -> Result<Response, Problem> {
     let key = key.of(&format!("/definitions/{id}/trigger"), &bytes);
     let triggered = begin(&api, StartTrace::of(id, options), key).await?;

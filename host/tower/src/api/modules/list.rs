@@ -20,9 +20,9 @@ use crate::api::types::{List, TagBody};
 pub(crate) struct ModuleQuery {
     /// 1 to 500; default 50.
     #[param(value_type = Option<u32>)]
-    limit: Limit,
+    pub(super) limit: Limit,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// List modules: every tag, by name and tag

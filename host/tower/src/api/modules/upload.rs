@@ -13,7 +13,7 @@ use tower_domain::name::Name;
 use utoipa::IntoParams;
 
 use crate::api::Api;
-use crate::api::extract::{QueryOf, media_type, read_body};
+use crate::api::extract::{QueryOf, Room, media_type, read_body};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::traces::CALLER;
 use crate::api::types::ModuleBody;
@@ -57,21 +57,22 @@ pub(crate) struct UploadQuery {
     ),
 )]
 pub(crate) async fn upload_module(State(api): State<Api>, QueryOf(query): QueryOf<UploadQuery>, request: Request) -> Result<Response, Problem> {
-    // Before the body is read: it is what takes the memory.
+    // Before the body is read: whoever waits to be compiled keeps others waiting.
     let _place = api.uploads.clone().try_acquire_owned().map_err(|_| busy("too many uploads are under way"))?;
-    let (headers, bytes) = component(request, api.settings.module_bytes_max).await?;
+    // The room is kept until the bytes are where they belong.
+    let (headers, bytes, _room) = component(request, &api).await?;
     let module = admit(&api, &headers, bytes.clone()).await?;
     let is_new = keep(&api, &query, &module, bytes).await?;
     Ok(answer(query, module, is_new))
 }
 
-async fn component(request: Request, bytes_max: usize) -> Result<(HeaderMap, Bytes), Problem> {
+async fn component(request: Request, api: &Api) -> Result<(HeaderMap, Bytes, Room), Problem> {
     let (parts, body) = request.into_parts();
     if !matches!(media_type(&parts.headers).as_deref(), Some("application/wasm" | "application/octet-stream")) {
         return Err(Problem::new(&codes::WRONG_MEDIA_TYPE, "this path takes a component").with_hint("send Content-Type: application/wasm"));
     }
-    let bytes = read_body(&parts.headers, body, bytes_max).await?;
-    Ok((parts.headers, bytes))
+    let (bytes, room) = read_body(&parts.headers, body, api.settings.module_bytes_max, api).await?;
+    Ok((parts.headers, bytes, room))
 }
 
 async fn admit(api: &Api, headers: &HeaderMap, bytes: Bytes) -> Result<Module, Problem> {

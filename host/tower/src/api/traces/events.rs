@@ -46,6 +46,7 @@ pub(crate) struct EventQuery {
         (status = 200, content((List<EventBody> = "application/json"), (String = "text/event-stream"))),
         (status = 204, description = "The trace has ended, and all was delivered before"),
         (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "As many streams are open as may be", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list_trace_events(
@@ -57,7 +58,7 @@ pub(crate) async fn list_trace_events(
     let trace = api.stores().read.trace(id).await?.ok_or_else(|| no_such_trace(id))?;
     let last_seen = last_event_id(&headers)?;
     let after = after_of(last_seen.or(query.after), query.cursor.as_deref())?;
-    if wants_stream(&headers) { Ok(stream::follow(api, trace, after, last_seen)) } else { page(&api, &trace, after, query.limit).await }
+    if wants_stream(&headers) { stream::follow(api, trace, after, last_seen) } else { page(&api, &trace, after, query.limit).await }
 }
 
 async fn page(api: &Api, trace: &Trace, after: u64, limit: Limit) -> Result<Response, Problem> {

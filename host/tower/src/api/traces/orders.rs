@@ -4,13 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use tower_domain::definition::is_plain;
-use tower_domain::id::{TaskId, TraceId};
+use tower_domain::id::{ControlEventId, TaskId, TraceId};
 use tower_engine::orders::CancelRequest;
+use utoipa::IntoParams;
 
 use super::CALLER;
 use crate::api::Api;
-use crate::api::extract::{Idempotency, OptionalJson, PathOf};
+use crate::api::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, cursor};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::refusals::{about_trace, no_such_trace};
 use crate::api::types::{CancelBody, CancelWord, ControlEventBody, List, Reason, Status, TraceStarted};
@@ -71,7 +73,7 @@ pub(crate) async fn retry_trace(
     State(api): State<Api>,
     PathOf(id): PathOf<TraceId>,
     key: Idempotency,
-    OptionalJson { value: Reason { reason }, bytes }: OptionalJson<Reason>,
+    OptionalJson { value: Reason { reason }, bytes, .. }: OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     check_reason(&reason)?;
     let key = key.of(&format!("/traces/{id}/retry"), &bytes);
@@ -80,9 +82,22 @@ pub(crate) async fn retry_trace(
     Ok((StatusCode::ACCEPTED, location, Json(TraceStarted::of(triggered, Status::Pending))).into_response())
 }
 
-fn check_reason(reason: &str) -> Result<(), Problem> {
+/// A reason that can be kept.
+pub(crate) fn check_reason(reason: &str) -> Result<(), Problem> {
     let rule = || Problem::field(&codes::BAD_FIELDS, "/reason", "at most 1024 bytes of text without control characters");
     if is_plain(reason) { Ok(()) } else { Err(rule()) }
+}
+
+/// Which page.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OrderQuery {
+    /// 1 to 500; default 50.
+    #[param(value_type = Option<u32>)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
 /// List the orders given to a trace, oldest first; the last 1000
@@ -90,11 +105,17 @@ fn check_reason(reason: &str) -> Result<(), Problem> {
     get,
     path = "/traces/{trace_id}/control-events",
     tag = "traces",
-    params(("trace_id" = String, Path, description = "Its id")),
+    params(("trace_id" = String, Path, description = "Its id"), OrderQuery),
     responses((status = 200, body = List<ControlEventBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub(crate) async fn list_control_events(State(api): State<Api>, PathOf(id): PathOf<TraceId>) -> Result<Json<List<ControlEventBody>>, Problem> {
+pub(crate) async fn list_control_events(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    QueryOf(query): QueryOf<OrderQuery>,
+) -> Result<Json<List<ControlEventBody>>, Problem> {
+    let after = cursor::<ControlEventId>(query.cursor.as_deref())?;
     api.stores().read.trace(id).await?.ok_or_else(|| no_such_trace(id))?;
     let orders = api.stores().read.control_events(id).await?;
-    Ok(Json(List::whole(orders.into_iter().map(Into::into).collect())))
+    let page = List::page_of(orders, |order| &order.id, after.as_ref(), query.limit);
+    Ok(Json(List { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }))
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tower_domain::definition::{LABEL_RULE, bounds, is_plain, labels_are_sound};
-use tower_engine::orders::{IdempotencyKey, Trigger, Triggered};
+use tower_engine::orders::{IdempotencyKey, Trigger, TriggerError, Triggered};
 use utoipa::IntoParams;
 
 use super::CALLER;
@@ -49,7 +49,7 @@ pub(crate) async fn start_trace(
     State(api): State<Api>,
     QueryOf(query): QueryOf<WaitQuery>,
     key: Idempotency,
-    JsonBody { value, bytes }: JsonBody<StartTrace>,
+    JsonBody { value, bytes, .. }: JsonBody<StartTrace>,
 ) -> Result<Response, Problem> {
     let key = key.of("/traces", &bytes);
     let triggered = begin(&api, value, key).await?;
@@ -63,7 +63,12 @@ pub(crate) async fn start_trace(
     tag = "traces",
     params(WaitQuery, ("idempotency-key" = Option<String>, Header, description = "The same key again is the same trace")),
     request_body = StartTrace,
-    responses((status = 202, description = "It was begun", body = TraceStarted), (status = 200, description = "It ended within `wait`", body = TraceBody)),
+    responses(
+        (status = 202, description = "It was begun", body = TraceStarted),
+        (status = 200, description = "It ended within `wait`", body = TraceBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn start_trace_alias(api: State<Api>, query: QueryOf<WaitQuery>, key: Idempotency, body: JsonBody<StartTrace>) -> Result<Response, Problem> {
     start_trace(api, query, key, body).await
@@ -84,7 +89,11 @@ pub(crate) async fn begin(api: &Api, wanted: StartTrace, idempotency_key: Option
         triggered_by: CALLER.to_owned(),
         idempotency_key,
     };
-    Ok(api.engine.trigger(trigger).await?)
+    let id = trigger.definition_id.clone();
+    api.engine.trigger(trigger).await.map_err(|refused| match refused {
+        refused @ TriggerError::BadParams(_) => Problem::from(refused).with_hint(format!("GET /api/v1/definitions/{id} shows the params_schema")),
+        refused => refused.into(),
+    })
 }
 
 fn check(wanted: &StartTrace) -> Result<(), Problem> {

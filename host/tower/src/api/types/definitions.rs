@@ -12,6 +12,7 @@ use tower_domain::retry::RetryPolicy;
 use utoipa::ToSchema;
 
 use super::ActorType;
+use crate::api::extract::fields;
 
 /// What a definition says.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -54,7 +55,7 @@ pub(crate) struct SpecBody {
     #[serde(default = "max_retries")]
     #[schema(maximum = 100)]
     pub(crate) max_retries: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) retry: RetryBody,
     /// 10 is the most urgent.
     #[serde(default = "priority")]
@@ -68,11 +69,11 @@ pub(crate) struct SpecBody {
     #[serde(default = "max_children")]
     #[schema(maximum = 1000000)]
     pub(crate) max_children: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) aggregation: AggregationBody,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) capabilities: CapabilitiesBody,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     pub(crate) resource_profile: ProfileBody,
     /// An inactive one can neither be triggered nor split to.
     #[serde(default = "yes")]
@@ -80,6 +81,48 @@ pub(crate) struct SpecBody {
     /// For filters.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// What a definition says, as it is put.
+#[derive(Debug, ToSchema)]
+#[schema(as = PutDefinition)]
+#[expect(dead_code, reason = "describes the body, which is read in two steps")]
+pub(crate) struct PutSpecBody {
+    /// The same as the path's.
+    #[schema(value_type = Option<String>)]
+    pub(crate) id: Option<Name>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) version: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) created_at: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) updated_at: Option<Json>,
+    #[serde(flatten)]
+    pub(crate) spec: SpecBody,
+}
+
+/// What a definition says, as it is created.
+#[derive(Debug, ToSchema)]
+#[schema(as = CreateDefinition)]
+#[expect(dead_code, reason = "describes the body, which is read in two steps")]
+pub(crate) struct CreateSpecBody {
+    /// What it is to be called.
+    #[schema(value_type = String, example = "financial-analysis", pattern = "^[a-z0-9][a-z0-9._-]{0,127}$")]
+    pub(crate) id: Name,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) version: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) created_at: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) updated_at: Option<Json>,
+    #[serde(flatten)]
+    pub(crate) spec: SpecBody,
 }
 
 fn timeout_sec() -> u32 {
@@ -131,14 +174,15 @@ impl From<RetryPolicy> for RetryBody {
 #[schema(as = Aggregation)]
 pub(crate) enum AggregationBody {
     /// Any child that did not succeed fails the parent.
-    All,
+    // With braces, here and below, since serde lets a variant without fields have any.
+    All {},
     /// `aggregate` runs when at least `min_success` children succeeded.
     Partial {
         #[serde(default = "one")]
         min_success: u32,
     },
     /// `aggregate` runs whatever became of the children.
-    Always,
+    Always {},
 }
 
 fn one() -> u32 {
@@ -154,9 +198,9 @@ impl Default for AggregationBody {
 impl From<AggregationPolicy> for AggregationBody {
     fn from(policy: AggregationPolicy) -> Self {
         match policy {
-            AggregationPolicy::All => Self::All,
+            AggregationPolicy::All => Self::All {},
             AggregationPolicy::Partial { min_success } => Self::Partial { min_success },
-            AggregationPolicy::Always => Self::Always,
+            AggregationPolicy::Always => Self::Always {},
         }
     }
 }
@@ -164,9 +208,9 @@ impl From<AggregationPolicy> for AggregationBody {
 impl From<AggregationBody> for AggregationPolicy {
     fn from(policy: AggregationBody) -> Self {
         match policy {
-            AggregationBody::All => Self::All,
+            AggregationBody::All {} => Self::All,
             AggregationBody::Partial { min_success } => Self::Partial { min_success },
-            AggregationBody::Always => Self::Always,
+            AggregationBody::Always {} => Self::Always,
         }
     }
 }

@@ -8,7 +8,7 @@ use tower_domain::json::Json;
 use tower_engine::orders::{EventVerdict, PostedEvent};
 use utoipa::ToSchema;
 
-use super::{ActorType, EventType, Phase, Status};
+use super::{ActorType, EventType, Leg, Phase, Status};
 
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -60,14 +60,22 @@ impl From<TaskEvent> for EventBody {
     }
 }
 
+/// What the host's own payloads tell of the phase.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    leg: Option<Leg>,
+    run_after: Option<Timestamp>,
+}
+
 fn phase_after(event_type: EventType, payload: Option<&Json>) -> Option<Phase> {
-    let says = |word: &str| payload.is_some_and(|payload| payload.as_str().contains(word));
+    let told = || payload.and_then(|payload| payload.read::<Told>().ok()).unwrap_or_default();
     match event_type {
         EventType::Queued | EventType::Resumed => Some(Phase::Queued),
-        EventType::Started if says("\"AGGREGATE\"") => Some(Phase::Aggregating),
+        EventType::Started if told().leg == Some(Leg::Aggregate) => Some(Phase::Aggregating),
         EventType::Started => Some(Phase::Executing),
         EventType::Split => Some(Phase::WaitingChildren),
-        EventType::Waiting if says("\"run_after\"") => Some(Phase::Scheduled),
+        EventType::Waiting if told().run_after.is_some() => Some(Phase::Scheduled),
         EventType::Waiting => Some(Phase::WaitingDeps),
         EventType::Retrying => Some(Phase::Backoff),
         EventType::Paused => Some(Phase::Paused),
@@ -218,5 +226,20 @@ impl VerdictBody {
             EventVerdict::Rejected { code, message } => (VerdictWord::Rejected, None, Some(code.to_owned()), Some(message)),
         };
         Self { event_id, verdict, status, code, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_phase_is_told_by_fields_and_not_by_words() {
+        let phase = |event_type, payload: &str| phase_after(event_type, Some(&Json::trusted(payload)));
+        assert_eq!(phase(EventType::Started, r#"{"attempt":2,"leg":"AGGREGATE"}"#), Some(Phase::Aggregating));
+        assert_eq!(phase(EventType::Started, r#"{"attempt":2,"leg":"RUN","message":"\"AGGREGATE\""}"#), Some(Phase::Executing));
+        assert_eq!(phase(EventType::Waiting, r#"{"run_after":"2026-01-31T08:00:00Z"}"#), Some(Phase::Scheduled));
+        assert_eq!(phase(EventType::Waiting, r#"{"open_deps":1,"ref":"run_after"}"#), Some(Phase::WaitingDeps));
+        assert_eq!(phase_after(EventType::Started, None), Some(Phase::Executing));
     }
 }

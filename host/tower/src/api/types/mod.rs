@@ -24,6 +24,8 @@ use tower_domain::task::{Output, TaskError};
 use tower_store::read::Page;
 use utoipa::ToSchema;
 
+use super::extract::Limit;
+
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct List<T> {
@@ -37,6 +39,16 @@ impl<T> List<T> {
     /// From a page of the store.
     pub(crate) fn of<S: Into<T>, C: ToString>(page: Page<S, C>) -> Self {
         Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next.map(|cursor| cursor.to_string()) }
+    }
+
+    /// A page of what is small enough to be read whole, and is in the order of `key`.
+    pub(crate) fn page_of<K: Ord + ToString>(items: Vec<T>, key: impl Fn(&T) -> &K, after: Option<&K>, limit: Limit) -> Self {
+        let limit = limit.0 as usize;
+        let mut items: Vec<T> = items.into_iter().filter(|item| after.is_none_or(|after| key(item) > after)).take(limit + 1).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = items.last().filter(|_| more).map(|last| key(last).to_string());
+        Self { items, next_cursor }
     }
 
     /// All there is.

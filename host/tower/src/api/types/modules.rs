@@ -87,8 +87,11 @@ pub(crate) struct NamedModules {
     pub(crate) name: Name,
     /// Where its tags point.
     pub(crate) tags: Vec<TagBody>,
-    /// The modules that its tags point at.
+    /// The modules that these tags point at.
     pub(crate) modules: Vec<ModuleBody>,
+    /// Hand this to the next request as `cursor`; null: these were the last tags.
+    #[serde(default)]
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// Where a tag is to point.

@@ -20,7 +20,7 @@ use super::{ControlAction, ErrorBody, Status, TriggerType, output_forms};
 pub(crate) struct StartTrace {
     /// The definition to run. `definition_id` and `def_id` are other names of this field.
     #[serde(alias = "definition_id", alias = "def_id")]
-    #[schema(value_type = String, example = "financial-analysis")]
+    #[schema(value_type = String, example = "financial-analysis", pattern = "^[a-z0-9][a-z0-9._-]{0,127}$")]
     pub(crate) definition: Name,
     /// Laid over the definition's `default_params`, key by key.
     #[serde(default = "Json::empty_object")]

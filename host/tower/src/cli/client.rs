@@ -1,7 +1,7 @@
 //! The command line as a client of the REST API.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -20,6 +20,8 @@ use crate::api::types::EventBody;
 
 /// How long the server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server that has too much to do is asked again.
+const BUSY_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a broken stream is taken up again before giving up.
 const STREAM_TRIES: u32 = 10;
 
@@ -39,9 +41,17 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// The server's time when it answered, as it says.
     pub(crate) date: Option<String>,
+    /// When it wants to be asked again, in seconds.
+    pub(crate) retry_after: Option<String>,
 }
 
 impl Reply {
+    /// How long a server that has too much to do asks to be left alone.
+    fn busy(&self) -> Option<Duration> {
+        let seconds = self.retry_after.as_deref().and_then(|text| text.parse().ok());
+        (self.status == 429).then(|| Duration::from_secs(seconds.unwrap_or(1)))
+    }
+
     /// Reads the body.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
@@ -80,9 +90,18 @@ impl Client {
         Failure::own(&codes::UNREACHABLE, message)
     }
 
-    /// Sends a request; anything but success is a failure.
+    /// Sends a request; anything but success is a failure. A server that has too much to do is asked again for a while: it did nothing.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Reply, Failure> {
-        let reply = self.answer(request).await?;
+        let begin = Instant::now();
+        let mut again = request.try_clone();
+        let mut reply = self.answer(request).await?;
+        while let Some(pause) = reply.busy().filter(|pause| begin.elapsed() + *pause <= BUSY_PATIENCE)
+            && let Some(request) = again
+        {
+            tokio::time::sleep(pause).await;
+            again = request.try_clone();
+            reply = self.answer(request).await?;
+        }
         if (200..300).contains(&reply.status) {
             return Ok(reply);
         }
@@ -97,9 +116,10 @@ impl Client {
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Reply, Failure> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status().as_u16();
-        let date = response.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (date, retry_after) = (header("date"), header("retry-after"));
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        Ok(Reply { status, body, date })
+        Ok(Reply { status, body, date, retry_after })
     }
 
     /// Any request on any path of the server.

@@ -103,7 +103,7 @@ impl Output {
     /// Something that was made here and not answered by a server.
     pub(crate) fn made(&self, body: &impl serde::Serialize, id: &str, for_people: impl FnOnce(&Term) -> String) -> Result<(), Failure> {
         let body = serde_json::to_vec(body).map_err(|error| Failure::usage(error.to_string()))?;
-        self.one(&Reply { status: 200, body: body.into(), date: None }, id, for_people);
+        self.one(&Reply { status: 200, body: body.into(), date: None, retry_after: None }, id, for_people);
         Ok(())
     }
 }

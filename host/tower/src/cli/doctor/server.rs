@@ -67,7 +67,7 @@ pub(super) async fn server(context: &Context) -> Result<Vec<Check>, Failure> {
 }
 
 async fn ready(client: &Client, url: &str) -> Check {
-    match tokio::time::timeout(PATIENCE, client.get("/ready", &[])).await {
+    match tokio::time::timeout(PATIENCE, client.get("/readyz", &[])).await {
         Ok(Ok(reply)) => match reply.read::<Readiness>() {
             Ok(ready) => Check::ok("server", format!("{url} takes work: {} of {} slots are busy", ready.running, ready.slots)),
             Err(failure) => Check::failed("server", failure.message(), "is it a tower?"),

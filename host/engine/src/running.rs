@@ -1,7 +1,6 @@
 //! Claims that this host holds: what each is told, and by what it is stopped.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -10,54 +9,40 @@ use tower_domain::id::TaskId;
 use tower_domain::step::{Signal, Stop};
 use tower_store::work::Claimed;
 
-/// What a claim has been told; each level includes the ones before.
-const CANCEL: u8 = 1;
-const STOP_CANCELLED: u8 = 2;
-const STOP_RELEASED: u8 = 3;
-
 /// One claim's ear. Reading it is one atomic load.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    level: AtomicU8,
-    reason: OnceLock<Arc<str>>,
+    /// The task is cancelled, for this reason.
+    cancelled: OnceLock<Arc<str>>,
+    /// The step must stop where it is; the first order to do so stands.
+    stopped: OnceLock<Stop>,
     changed: Notify,
 }
 
 impl Orders {
-    fn raise(&self, level: u8) {
-        self.level.fetch_max(level, Ordering::SeqCst);
-        self.changed.notify_waiters();
-    }
-
     /// The task is cancelled.
     pub(crate) fn cancel(&self, reason: &str) {
-        let _ = self.reason.set(reason.into());
-        self.raise(CANCEL);
+        let _ = self.cancelled.set(reason.into());
+        self.changed.notify_waiters();
     }
 
     /// It must stop where it is.
     pub(crate) fn stop_now(&self, stop: Stop) {
-        self.raise(match stop {
-            Stop::Cancelled => STOP_CANCELLED,
-            Stop::Released => STOP_RELEASED,
-        });
+        let _ = self.stopped.set(stop);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.reason.get().is_some()
+        self.cancelled.get().is_some()
     }
 
     pub(crate) fn signal(&self) -> Signal {
         // A shutdown is no order to the task: it is stopped where it is, and runs again.
-        self.reason.get().map_or(Signal::GoOn, |reason| Signal::Cancel(reason.clone()))
+        self.cancelled.get().map_or(Signal::GoOn, |reason| Signal::Cancel(reason.clone()))
     }
 
     pub(crate) fn stop(&self) -> Option<Stop> {
-        match self.level.load(Ordering::Acquire) {
-            STOP_CANCELLED => Some(Stop::Cancelled),
-            STOP_RELEASED => Some(Stop::Released),
-            _ => None,
-        }
+        self.stopped.get().copied()
     }
 
     /// Ends when `read` has an answer.
@@ -103,13 +88,9 @@ impl Claims {
         Self { inner: Mutex::new(Inner { taking: true, ..Inner::default() }), slots, ahead_max, idle: Notify::new() }
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
-        self.inner.lock()
-    }
-
     /// How many more may be claimed.
     pub(crate) fn room(&self) -> u32 {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         if !inner.taking {
             return 0;
         }
@@ -119,7 +100,7 @@ impl Claims {
 
     /// Takes new claims in; answers those that can begin now. Of a host that takes nothing any more they come back.
     pub(crate) fn take(&self, claimed: Vec<Claimed>) -> Result<Vec<Held>, Vec<Claimed>> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !inner.taking {
             return Err(claimed);
         }
@@ -140,12 +121,12 @@ impl Claims {
 
     /// Tasks of the claims that it holds.
     pub(crate) fn held(&self) -> Vec<TaskId> {
-        self.lock().orders.keys().copied().collect()
+        self.inner.lock().orders.keys().copied().collect()
     }
 
     /// A step has ended: its slot goes to the next claim, if one waits.
     pub(crate) fn next(&self, ended: TaskId, orders: &Arc<Orders>) -> Option<Held> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         // The task may have been claimed anew meanwhile; that claim's ear stays.
         if inner.orders.get(&ended).is_some_and(|held| Arc::ptr_eq(held, orders)) {
             inner.orders.remove(&ended);
@@ -164,7 +145,7 @@ impl Claims {
 
     /// Tells claims of their cancel. Answers those that had not begun: they end at once.
     pub(crate) fn cancel(&self, tasks: &[(TaskId, String)]) -> (Vec<Held>, Vec<Arc<Orders>>) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let mut told = Vec::new();
         for (id, reason) in tasks {
             if let Some(orders) = inner.orders.get(id) {
@@ -182,7 +163,7 @@ impl Claims {
 
     /// Takes nothing any more. Answers the claims that had not begun: they are given back.
     pub(crate) fn close(&self) -> Vec<Held> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.taking = false;
         let ahead: Vec<Held> = std::mem::take(&mut inner.ahead).into();
         for held in &ahead {
@@ -193,7 +174,7 @@ impl Claims {
 
     /// Stops every running step where it is.
     pub(crate) fn stop_all(&self, stop: Stop) {
-        for orders in self.lock().orders.values() {
+        for orders in self.inner.lock().orders.values() {
             orders.stop_now(stop);
         }
     }
@@ -204,7 +185,7 @@ impl Claims {
             let idle = self.idle.notified();
             tokio::pin!(idle);
             idle.as_mut().enable();
-            if self.lock().running == 0 {
+            if self.inner.lock().running == 0 {
                 return;
             }
             idle.await;
@@ -212,7 +193,7 @@ impl Claims {
     }
 
     pub(crate) fn load(&self) -> crate::orders::Load {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         crate::orders::Load {
             running: inner.running,
             slots: self.slots,

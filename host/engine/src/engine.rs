@@ -1,7 +1,7 @@
 //! The facade, and starting and stopping.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -116,9 +116,9 @@ impl Engine {
         self.inner.claims.load()
     }
 
-    /// Whether the last thing that it asked of the database was done.
+    /// Whether the last thing that was to be written was written.
     pub fn is_healthy(&self) -> bool {
-        self.inner.healthy.load(Ordering::Acquire)
+        self.inner.is_healthy()
     }
 
     /// Begins a trace. Answers once it is durable.
@@ -182,9 +182,7 @@ impl Engine {
     }
 
     fn idempotency(&self, key: IdempotencyKey) -> Idempotency {
-        let kept = i64::try_from(self.inner.config.idempotency_kept.as_micros()).unwrap_or(i64::MAX);
-        let not_before = tower_domain::clock::Timestamp::from_micros(self.inner.clock.now().as_micros().saturating_sub(kept));
-        Idempotency { key: key.key, fingerprint: key.fingerprint, not_before }
+        Idempotency { key: key.key, fingerprint: key.fingerprint, not_before: self.inner.config.keys_not_before(self.inner.clock.now()) }
     }
 
     /// Runs what did not succeed in an ended trace again, as a new trace that takes over the rest.

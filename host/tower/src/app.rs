@@ -19,6 +19,7 @@ use tower_engine::{Engine, EngineConfig};
 use tower_executors::wasm::{LoadError, ModuleSource, SetupError, WasmConfig, WasmExecutor};
 use tower_store::Stores;
 use tower_store::blobs::{BlobStore, FolderBlobs, MemoryBlobs};
+use tower_store::fault;
 use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
 
 use crate::api::{self, Api, ApiSettings, ModuleGate};
@@ -52,6 +53,7 @@ impl Host {
     }
 
     async fn start(config: &HostConfig, database: SqliteOptions, blobs: Arc<dyn BlobStore>, folder: Option<&Path>) -> anyhow::Result<Self> {
+        fault::announce();
         let store = sqlite::open(database).await.context("the database cannot be opened")?;
         let stores = store.stores(blobs);
         let clock = Arc::new(SystemClock);
@@ -60,6 +62,7 @@ impl Host {
         engine.slots = config.slots;
         engine.claims_ahead = config.slots;
         engine.cancel_grace = config.cancel_grace;
+        engine.lease = config.lease;
         engine.crash_journal = folder.map(|folder| folder.join("running"));
         let ids = Arc::new(MonotonicIds::new(SystemClock));
         let engine = Engine::start(engine, stores, vec![executor.clone()], clock, ids).await.context("the engine cannot be started")?;

@@ -22,7 +22,7 @@ pub(super) async fn find_health() -> Json<Health> {
 /// Does the host take work?
 #[utoipa::path(get, path = "/ready", tag = "health", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn find_readiness(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
-    let database = api.stores().read.ping().await.is_ok();
+    let database = api.engine.is_healthy() && api.stores().read.ping().await.is_ok();
     let readiness = Readiness::of(database, api.engine.load());
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))

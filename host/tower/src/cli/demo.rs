@@ -20,7 +20,7 @@ use super::run::print;
 use super::serve::{Signals, not_started, until_stopped};
 use crate::api::types::{TraceBody, TraceStarted};
 use crate::app::App;
-use crate::config::{HostConfig, Mount, ServeConfig};
+use crate::config::{HostConfig, LEASE_DEFAULT, Mount, ServeConfig};
 
 /// What is shown.
 const EXAMPLES: [&str; 2] = ["financial-analysis", "code-survey"];
@@ -73,7 +73,7 @@ fn config(args: &DemoArgs, data_dir: PathBuf) -> Result<ServeConfig, Failure> {
     Ok(ServeConfig {
         listen: ([127, 0, 0, 1], args.port).into(),
         data_dir,
-        host: HostConfig { slots: 256, cancel_grace: GRACE, mounts },
+        host: HostConfig { slots: 256, cancel_grace: GRACE, lease: LEASE_DEFAULT, mounts },
         module_bytes_max: 64 << 20,
         connections_max: 1_000,
     })

@@ -2,7 +2,7 @@
 
 mod serve;
 
-pub(crate) use serve::{HostConfig, Mount, ServeArgs, ServeConfig};
+pub(crate) use serve::{HostConfig, LEASE_DEFAULT, Mount, ServeArgs, ServeConfig};
 
 use std::time::Duration;
 

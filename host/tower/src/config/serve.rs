@@ -1,6 +1,7 @@
 //! Settings of the server.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +10,12 @@ use clap::Args;
 use tower_domain::name::Name;
 
 use super::parse_duration;
+
+/// Shortest and longest lease: below, a busy disk would lose claims; above, a host that is gone would keep them for long.
+const LEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+/// How long a claim holds unless something else is set.
+pub(crate) const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Settings as flags and environment variables.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +32,9 @@ pub(crate) struct ServeArgs {
     /// How long a cancelled step, and at shutdown any step, may go on
     #[arg(long, env = "TOWER_CANCEL_GRACE", default_value = "5s", value_parser = parse_duration)]
     pub(crate) cancel_grace: Duration,
+    /// How long a claim holds without a renewal; it is renewed three times as often
+    #[arg(long, env = "TOWER_LEASE", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) lease: Duration,
     /// A folder that definitions may be granted by this name, read-only (repeatable)
     #[arg(long = "mount", env = "TOWER_MOUNTS", value_name = "NAME=DIR", value_delimiter = ',')]
     pub(crate) mounts: Vec<Mount>,
@@ -76,6 +86,8 @@ pub(crate) struct HostConfig {
     pub(crate) slots: u32,
     /// For cancelled steps, and at shutdown for all.
     pub(crate) cancel_grace: Duration,
+    /// How long a claim holds without a renewal.
+    pub(crate) lease: Duration,
     /// Folders that may be granted.
     pub(crate) mounts: Vec<Mount>,
 }
@@ -89,6 +101,7 @@ impl ServeArgs {
              help: listen on 127.0.0.1 and put a proxy with authentication in front",
             self.listen
         );
+        anyhow::ensure!(LEASE.contains(&self.lease), "--lease {:?}: 1s to 1h", self.lease);
         for (index, mount) in self.mounts.iter().enumerate() {
             anyhow::ensure!(mount.dir.is_dir(), "--mount {}={}: there is no such folder", mount.name, mount.dir.display());
             anyhow::ensure!(!self.mounts[..index].iter().any(|other| other.name == mount.name), "--mount {}: given twice", mount.name);
@@ -96,7 +109,7 @@ impl ServeArgs {
         Ok(ServeConfig {
             listen: self.listen,
             data_dir: self.data_dir,
-            host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, mounts: self.mounts },
+            host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, lease: self.lease, mounts: self.mounts },
             module_bytes_max: self.module_mib_max as usize * 1024 * 1024,
             connections_max: self.connections_max as usize,
         })
@@ -122,7 +135,7 @@ mod tests {
     fn the_defaults_are_sound() {
         let config = args(&[]).unwrap().check().unwrap();
         assert_eq!((config.listen.port(), config.host.slots, config.module_bytes_max), (8001, 256, 64 << 20));
-        assert_eq!(config.host.cancel_grace, Duration::from_secs(5));
+        assert_eq!((config.host.cancel_grace, config.host.lease), (Duration::from_secs(5), LEASE_DEFAULT));
     }
 
     #[test]
@@ -132,6 +145,14 @@ mod tests {
             assert!(refused.to_string().contains("no authentication"), "{refused}");
         }
         assert!(args(&["--listen", "[::1]:0"]).unwrap().check().is_ok());
+    }
+
+    #[test]
+    fn a_lease_is_neither_short_nor_long() {
+        for lease in ["999ms", "61m", "0s"] {
+            assert!(args(&["--lease", lease]).unwrap().check().is_err(), "{lease}");
+        }
+        assert_eq!(args(&["--lease", "1s"]).unwrap().check().unwrap().host.lease, Duration::from_secs(1));
     }
 
     #[test]

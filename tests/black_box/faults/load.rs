@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tower_store::fault::Guard;
 
 use super::check::ledger_of;
 use crate::host::Host;
@@ -15,8 +16,12 @@ pub(crate) struct Wish {
     params: Value,
     /// The trace that was acknowledged.
     pub(crate) trace: Option<String>,
-    /// To be cancelled once it is acknowledged.
+    /// To be cancelled once it is acknowledged; and whether that is still to be done.
+    to_cancel: bool,
     cancel: bool,
+    /// Tasks that it comes to, and those that are meant to fail; as many are then skipped.
+    tasks: u64,
+    fails: u64,
 }
 
 /// An event that the client reports from outside.
@@ -62,11 +67,29 @@ fn params(kind: usize, n: u64) -> Value {
 }
 
 impl Book {
-    /// Notes a wish.
-    pub(crate) fn wish(&mut self, kind: usize, n: u64) {
+    /// Notes a wish for these params.
+    pub(crate) fn wish_one(&mut self, params: Value) {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let key = format!("key-{}", KEYS.fetch_add(1, Ordering::Relaxed));
-        self.wishes.push(Wish { key, params: params(kind % KINDS, n), trace: None, cancel: kind % KINDS == KINDS - 1 });
+        self.wishes.push(Wish { key, params, trace: None, to_cancel: false, cancel: false, tasks: 1, fails: 0 });
+    }
+
+    /// Notes a wish for a kind.
+    pub(crate) fn wish(&mut self, kind: usize, n: u64) {
+        self.wish_one(params(kind % KINDS, n));
+        if let Some(wish) = self.wishes.last_mut() {
+            wish.to_cancel = kind % KINDS == KINDS - 1;
+            wish.cancel = wish.to_cancel;
+            (wish.tasks, wish.fails) = match kind % KINDS {
+                0 => (n + 2, 0),
+                2 => (1 + 3 + 9 + 27, 0),
+                3 => (7, 1),
+                4 => (1 + n.min(10), 0),
+                5 => (1 + 2 * n.min(8), 0),
+                6 => (3, 0),
+                _ => (n + 1, 0),
+            };
+        }
     }
 
     /// Notes one of every kind.
@@ -104,6 +127,21 @@ impl Book {
             host.ended(wish.trace.as_deref().unwrap()).await;
         }
     }
+
+    /// Every trace came to what it would have come to without any fault. Answers how many tasks there are.
+    pub(crate) async fn as_it_should_be(&self, host: &Host) -> u64 {
+        let mut tasks = 0;
+        for wish in &self.wishes {
+            let trace = host.ended(wish.trace.as_deref().unwrap()).await;
+            let count = |what: &str| trace["counts"][what].as_u64().unwrap();
+            tasks += count("total");
+            if !wish.to_cancel {
+                let expected = (&json!("SUCCESS"), wish.tasks, wish.fails, wish.fails);
+                assert_eq!((&trace["status"], count("total"), count("failed"), count("skipped")), expected, "{trace}");
+            }
+        }
+        tasks
+    }
 }
 
 /// The body of a good answer. None: there was no answer, or the host could not do it.
@@ -124,11 +162,12 @@ pub(crate) fn host(args: &[&str]) -> Host {
 
 /// The variables of a host without faults.
 pub(crate) fn quiet(host: &Host) -> Vec<(&'static str, String)> {
-    vec![("TOWER_LEDGER", ledger_of(host).display().to_string()), ("RUST_LOG", "off".to_owned())]
+    vec![("TOWER_LEDGER", ledger_of(host).display().to_string()), ("TOWER_LOG", "off".to_owned())]
 }
 
-/// A host that is told to have a fault, from its next start on.
-pub(crate) fn order(host: &mut Host, fault: &str) {
+/// A host that is told to have a fault, and perhaps a guard off, from its next start on.
+pub(crate) fn order(host: &mut Host, fault: &str, off: Option<Guard>) {
     host.variables = quiet(host);
     host.variables.push(("TOWER_FAULT", fault.to_owned()));
+    host.variables.extend(off.map(|guard| ("TOWER_GUARD_OFF", guard.to_string())));
 }

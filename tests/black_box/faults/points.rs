@@ -66,7 +66,7 @@ async fn die_at_work(host: &mut Host, book: &mut Book, fault: &str) {
     book.wish(1, 60);
     book.ask(host).await.unwrap();
     host.kill_9().await;
-    order(host, fault);
+    order(host, fault, None);
     if host.begin().await {
         let mut rounds = 0;
         book.wish_all_kinds(12);
@@ -96,7 +96,7 @@ async fn f09_a_host_that_dies_during_an_upload_leaves_all_of_a_module_or_nothing
         for pass in passes {
             let fault = format!("{point}:abort@{pass}");
             let mut host = host(&[]);
-            order(&mut host, &fault);
+            order(&mut host, &fault, None);
             host.restart().await;
             // Four definitions and one module, then three more modules.
             let installed = host.try_install("probe").await && host.try_install("financial-analysis").await;
@@ -126,7 +126,7 @@ async fn f10_a_host_that_dies_between_two_migrations_completes_them_at_its_next_
     for pass in way(point).1 {
         let fault = format!("{point}:abort@{pass}");
         let mut host = host(&[]);
-        order(&mut host, &fault);
+        order(&mut host, &fault, None);
         assert!(!host.begin().await, "{fault}: nobody came by");
         assert_eq!(host.death().await.signal(), Some(SIGABRT), "{fault}");
         host.variables = quiet(&host);

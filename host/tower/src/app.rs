@@ -146,6 +146,11 @@ impl App {
         format!("http://{}", self.address)
     }
 
+    /// What runs the steps.
+    pub(crate) fn engine(&self) -> Engine {
+        self.host.engine.clone()
+    }
+
     /// Takes no more requests and no more work, lets steps end for `grace`, and closes everything.
     pub(crate) async fn stop(self, grace: Duration) {
         self.stop.cancel();

@@ -69,9 +69,10 @@ fn params(kind: usize, n: u64) -> Value {
 impl Book {
     /// Notes a wish for these params.
     pub(crate) fn wish_one(&mut self, params: Value) {
+        let tasks = 1 + params["n"].as_u64().unwrap_or(0);
         static KEYS: AtomicU64 = AtomicU64::new(0);
         let key = format!("key-{}", KEYS.fetch_add(1, Ordering::Relaxed));
-        self.wishes.push(Wish { key, params, trace: None, to_cancel: false, cancel: false, tasks: 1, fails: 0 });
+        self.wishes.push(Wish { key, params, trace: None, to_cancel: false, cancel: false, tasks, fails: 0 });
     }
 
     /// Notes a wish for a kind.

@@ -23,6 +23,9 @@ const APPLICATION_ID: i64 = 0x544F_5752;
 /// How long a statement waits for a lock that another process holds on the file: a backup, say.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Largest file that is looked through for damage before it is used: what can be read in a moment.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
+
 /// Page cache of the writer, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 * 1024;
 
@@ -126,7 +129,7 @@ fn prepare(path: &Path) -> Result<File, StoreError> {
 /// Looks at a file that is there with a connection that changes nothing.
 async fn probe(path: &Path) -> Result<(), StoreError> {
     let shown = path.display();
-    let broken = |error: sqlx::Error| StoreError::Unusable(format!("{shown} cannot be read as a database: {error}"));
+    let broken = |error: sqlx::Error| StoreError::Unusable(format!("{shown} cannot be used as a database: {error}"));
     let mut conn = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging().connect().await.map_err(broken)?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetch_one(&mut conn).await.map_err(broken)?;
     let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut conn).await.map_err(broken)?;
@@ -139,6 +142,12 @@ async fn probe(path: &Path) -> Result<(), StoreError> {
         let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&mut conn).await.map_err(broken)?;
         if newest > MIGRATIONS.iter().map(|migration| migration.version).max() {
             return Err(newer(path));
+        }
+    }
+    if std::fs::metadata(path).is_ok_and(|found| found.len() <= CHECKED_BYTES_MAX) {
+        let damage: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
+        if damage != "ok" {
+            return Err(StoreError::Unusable(format!("{shown} is damaged ({}); restore a copy of it", damage.replace('\n', " "))));
         }
     }
     conn.close().await.map_err(broken)

@@ -37,7 +37,7 @@ pub(crate) fn not_started(error: anyhow::Error) -> Failure {
         (Some(StoreError::InUse(_)), _) => (Exit::Conflict, "IN_USE", "stop the other tower, or name another folder with --data-dir"),
         (Some(StoreError::Unusable(_)), _) => (Exit::Usage, "UNUSABLE", "name another folder with --data-dir"),
         (None, Some(ErrorKind::AddrInUse)) => (Exit::Conflict, "PORT_TAKEN", "stop what listens there, or take a free port with --listen 127.0.0.1:0"),
-        (None, Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)) => {
+        (None | Some(StoreError::Blobs { .. }), Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)) => {
             (Exit::Usage, "UNUSABLE", "name a folder that can be written to with --data-dir, and a port that may be listened on with --listen")
         }
         _ => return error.into(),
@@ -49,9 +49,13 @@ pub(crate) fn not_started(error: anyhow::Error) -> Failure {
 pub(crate) async fn until_stopped(app: App, signals: &mut Signals, grace: Duration) -> Result<(), Failure> {
     signals.next().await;
     err_line(&format!("stopping: running steps have {}s; again to stop at once", grace.as_secs_f64()));
+    let engine = app.engine();
     tokio::select! {
         () = app.stop(grace) => Ok(()),
-        () = signals.next() => Err(Failure::own(Exit::Interrupted, "INTERRUPTED", "stopped at once; what was running begins again at the next start")),
+        () = signals.next() => {
+            engine.abandon();
+            Err(Failure::own(Exit::Interrupted, "INTERRUPTED", "stopped at once; what was running begins again at the next start"))
+        }
     }
 }
 

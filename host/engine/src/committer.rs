@@ -124,6 +124,9 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
                 inner.set_healthy(inner.stores.work.check_writable().await.is_ok());
             }
             let _ = fault::point(Point::Committed).await;
+            if let Some(journal) = &inner.journal {
+                journal.dead_are_known();
+            }
             let answers = std::mem::take(&mut committed.answers);
             let (next_due, more_ready) = (committed.next_due, committed.more_ready);
             inner.heed(&committed.to_cancel);

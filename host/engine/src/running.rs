@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tower_domain::id::TaskId;
+use tower_domain::lifecycle::CRASHES_MAX;
 use tower_domain::step::{Signal, Stop};
 use tower_store::work::Claimed;
 
@@ -71,8 +72,49 @@ pub(crate) struct Held {
 struct Inner {
     orders: HashMap<TaskId, Arc<Orders>>,
     ahead: VecDeque<Held>,
+    /// Tasks that one more death would end for good. They run one at a time, so that the next death tells which of them it was: the
+    /// others were only there.
+    doubtful: VecDeque<Held>,
+    /// The one of them that runs.
+    doubted: Option<Arc<Orders>>,
     running: u32,
     taking: bool,
+}
+
+impl Inner {
+    fn ahead(&self) -> u32 {
+        u32::try_from(self.ahead.len() + self.doubtful.len()).unwrap_or(u32::MAX)
+    }
+
+    fn push(&mut self, held: Held) {
+        let is_doubtful = held.claimed.crashes + 1 >= CRASHES_MAX;
+        if is_doubtful { &mut self.doubtful } else { &mut self.ahead }.push_back(held);
+    }
+
+    /// What may begin in a free slot.
+    fn pop(&mut self) -> Option<Held> {
+        if self.doubted.is_none()
+            && let Some(held) = self.doubtful.pop_front()
+        {
+            self.doubted = Some(held.orders.clone());
+            return Some(held);
+        }
+        self.ahead.pop_front()
+    }
+
+    /// Takes out those that wait and that are to go.
+    fn take_out(&mut self, goes: impl Fn(&Held) -> bool) -> Vec<Held> {
+        let mut gone = Vec::new();
+        for queue in [&mut self.ahead, &mut self.doubtful] {
+            let (going, staying): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(queue).into_iter().partition(&goes);
+            *queue = staying;
+            gone.extend(going);
+        }
+        for held in &gone {
+            self.orders.remove(&held.claimed.task_id);
+        }
+        gone
+    }
 }
 
 /// All claims of this host. Short critical sections; never held over an await.
@@ -94,8 +136,7 @@ impl Claims {
         if !inner.taking {
             return 0;
         }
-        let held = inner.running + u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX);
-        (self.slots + self.ahead_max).saturating_sub(held)
+        (self.slots + self.ahead_max).saturating_sub(inner.running + inner.ahead())
     }
 
     /// Takes new claims in; answers those that can begin now. Of a host that takes nothing any more they come back.
@@ -107,11 +148,11 @@ impl Claims {
         for claimed in claimed {
             let orders = Arc::new(Orders::default());
             inner.orders.insert(claimed.task_id, orders.clone());
-            inner.ahead.push_back(Held { claimed, orders });
+            inner.push(Held { claimed, orders });
         }
         let mut begin = Vec::new();
         while inner.running < self.slots
-            && let Some(held) = inner.ahead.pop_front()
+            && let Some(held) = inner.pop()
         {
             inner.running += 1;
             begin.push(held);
@@ -131,7 +172,10 @@ impl Claims {
         if inner.orders.get(&ended).is_some_and(|held| Arc::ptr_eq(held, orders)) {
             inner.orders.remove(&ended);
         }
-        match inner.ahead.pop_front() {
+        if inner.doubted.as_ref().is_some_and(|doubted| Arc::ptr_eq(doubted, orders)) {
+            inner.doubted = None;
+        }
+        match inner.pop() {
             Some(held) => Some(held),
             None => {
                 inner.running -= 1;
@@ -153,23 +197,14 @@ impl Claims {
                 told.push(orders.clone());
             }
         }
-        let (cancelled, ahead): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut inner.ahead).into_iter().partition(|held| held.orders.is_cancelled());
-        inner.ahead = ahead;
-        for held in &cancelled {
-            inner.orders.remove(&held.claimed.task_id);
-        }
-        (cancelled.into(), told)
+        (inner.take_out(|held| held.orders.is_cancelled()), told)
     }
 
     /// Takes nothing any more. Answers the claims that had not begun: they are given back.
     pub(crate) fn close(&self) -> Vec<Held> {
         let mut inner = self.inner.lock();
         inner.taking = false;
-        let ahead: Vec<Held> = std::mem::take(&mut inner.ahead).into();
-        for held in &ahead {
-            inner.orders.remove(&held.claimed.task_id);
-        }
-        ahead
+        inner.take_out(|_| true)
     }
 
     /// Stops every running step where it is.
@@ -194,11 +229,6 @@ impl Claims {
 
     pub(crate) fn load(&self) -> crate::orders::Load {
         let inner = self.inner.lock();
-        crate::orders::Load {
-            running: inner.running,
-            slots: self.slots,
-            claimed_ahead: u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX),
-            accepting: inner.taking,
-        }
+        crate::orders::Load { running: inner.running, slots: self.slots, claimed_ahead: inner.ahead(), accepting: inner.taking }
     }
 }

@@ -363,6 +363,8 @@ pub struct Claimed {
     pub children: ChildCounts,
     /// Of this claim.
     pub fence: u64,
+    /// How often a host died while it ran this.
+    pub crashes: u32,
     /// From the root's child down to its parent: who is asked when a subtree is cancelled.
     pub parent_id: Option<TaskId>,
 }

@@ -49,12 +49,11 @@ async fn f01_f03_to_f07_a_host_that_dies_at_any_place_loses_and_doubles_nothing(
     let mut host = host(&["--slots", "8", "--lease", "1s"]);
     host.restart().await;
     host.install("probe").await;
-    let mut book = Book::default();
     let mut deaths = 0;
     for point in Point::ALL {
         let (Way::Work, passes) = way(*point) else { continue };
         for pass in passes {
-            die_at_work(&mut host, &mut book, &format!("{point}:abort@{pass}")).await;
+            die_at_work(&mut host, &format!("{point}:abort@{pass}")).await;
             deaths += 1;
         }
     }
@@ -62,7 +61,8 @@ async fn f01_f03_to_f07_a_host_that_dies_at_any_place_loses_and_doubles_nothing(
 }
 
 /// Dies without a word in the middle of work, so that there are claims; then at the place; then everything comes to its end.
-async fn die_at_work(host: &mut Host, book: &mut Book, fault: &str) {
+async fn die_at_work(host: &mut Host, fault: &str) {
+    let mut book = Book::default();
     book.wish(1, 60);
     book.ask(host).await.unwrap();
     host.kill_9().await;
@@ -81,12 +81,13 @@ async fn die_at_work(host: &mut Host, book: &mut Book, fault: &str) {
         }
     }
     assert_eq!(host.death().await.signal(), Some(SIGABRT), "{fault}");
-    is_sound(host, book, &format!("after {fault}")).await;
+    is_sound(host, &book, &format!("after {fault}")).await;
     host.variables = quiet(host);
     host.restart().await;
     book.ask(host).await.expect("a host without faults answers");
     book.ended(host).await;
-    is_sound(host, book, &format!("at the end, after {fault}")).await;
+    book.as_it_should_be(host).await;
+    is_sound(host, &book, &format!("at the end, after {fault}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

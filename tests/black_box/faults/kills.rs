@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use tower_store::fault::Guard;
 
-use super::check::is_sound;
-use super::load::{Book, KINDS, host};
+use super::check::{is_sound, violations};
+use super::load::{Book, KINDS, host, order};
 use crate::host::Host;
 
 /// A kill each. Seeds decide what is asked for and when the kill comes; what the host is doing just then is chance.
@@ -18,9 +19,8 @@ const WORK_MAX: Duration = Duration::from_millis(400);
 /// The longest that one that is not to come up in peace is given.
 const START_MAX: Duration = Duration::from_millis(120);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn f12_a_hundred_kills_lose_and_double_nothing() {
-    let begin = Instant::now();
+/// A host with a wide split on its hands, and the client's book; killed already.
+async fn at_work() -> (Host, Book) {
     let mut host = host(&["--slots", "16", "--cancel-grace", "100ms"]);
     host.restart().await;
     host.install("probe").await;
@@ -30,6 +30,13 @@ async fn f12_a_hundred_kills_lose_and_double_nothing() {
     let trace = format!("/api/v1/traces/{}", book.wishes[0].trace.as_deref().unwrap());
     host.until("the first split", &trace, |body| (body["counts"]["total"].as_u64()? > 2000).then_some(())).await;
     host.kill_9().await;
+    (host, book)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f12_a_hundred_kills_lose_and_double_nothing() {
+    let begin = Instant::now();
+    let (mut host, mut book) = at_work().await;
     for seed in SEEDS {
         play(&mut host, &mut book, seed).await;
         // These deaths come from outside: no task is to be suspected of them, and given up for the third (see f40).
@@ -43,6 +50,20 @@ async fn f12_a_hundred_kills_lose_and_double_nothing() {
     host.terminate().await;
     is_sound(&host, &book, "at the end").await;
     println!("{} kills, {} traces, {tasks} tasks, {:.0?}", SEEDS.end, book.wishes.len(), begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_one_transaction_the_same_kills_go_red() {
+    let (mut host, mut book) = at_work().await;
+    order(&mut host, "", Some(Guard::Atomic));
+    for seed in SEEDS {
+        play(&mut host, &mut book, seed).await;
+        let found = violations(&host, &book).await;
+        if !found.is_empty() {
+            return println!("kill {seed}: {} violations, the first: {}", found.len(), found[0]);
+        }
+    }
+    panic!("a hundred kills without the one transaction, and the checker finds nothing: it could not fail");
 }
 
 /// One life of the host, and its kill.

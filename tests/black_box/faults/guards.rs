@@ -1,12 +1,11 @@
 //! The tests of the tests: with a guard off in the host, the same run and the same checker must find something.
 
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
 
 use serde_json::json;
 use tower_store::fault::Guard;
 
-use super::check::violations;
+use super::check::{ledger_of, violations};
 use super::load::{Book, host, order};
 use crate::host::Host;
 
@@ -31,26 +30,28 @@ fn judge(guard: Guard, with: &[String], without: &[String]) {
 /// A claim is overtaken: its renewals are lost for longer than the lease, its step has come to its result, and that is told only when
 /// the task has been claimed again and runs.
 async fn overtaken(off: Option<Guard>) -> Vec<String> {
-    // The fourth renewal comes a lease after the claim, at the earliest; those of the next claim go through. Every claim tells late.
-    let mut host = faulty(&["--lease", "1s"], "renewing:fail@1-4,step_ended:delay=4s", off).await;
-    let mut book = Book::default();
-    book.wish_one(json!({ "do": "random" }));
-    book.ask(&host).await.unwrap();
-    let trace = book.wishes[0].trace.clone().unwrap();
-    let ended = host.ended(&trace).await;
-    assert_eq!(ended["status"], "SUCCESS", "{ended}");
-    let task = host.get(&format!("/api/v1/tasks/{}", ended["root_task_id"].as_str().unwrap())).await;
-    assert_eq!(task["attempts"][0]["result"], "LEASE_EXPIRED", "the claim was overtaken: {task}");
-    // Until the second has told as well.
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while std::fs::read_to_string(super::check::ledger_of(&host)).unwrap().lines().count() < 4 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    for _ in 0..5 {
+        // The fourth renewal comes a lease after the claim, at the earliest; those of the next claim go through. Every claim tells late.
+        let mut host = host(&["--lease", "1s"]);
+        order(&mut host, "renewing:fail@1-4,step_ended:delay=4s", off);
+        host.restart().await;
+        host.install("probe").await;
+        let mut book = Book::default();
+        book.wish_one(json!({ "do": "random" }));
+        book.ask(&host).await.unwrap();
+        let ended = host.ended(book.wishes[0].trace.as_deref().unwrap()).await;
+        assert_eq!(ended["status"], "SUCCESS", "{ended}");
+        let task = host.get(&format!("/api/v1/tasks/{}", ended["root_task_id"].as_str().unwrap())).await;
+        assert_eq!(task["attempts"][0]["result"], "LEASE_EXPIRED", "the claim was overtaken: {task}");
+        host.terminate().await;
+        // A machine that is very busy may not get to the first step before its lease is over; then nobody was overtaken at work.
+        let ledger = std::fs::read_to_string(ledger_of(&host)).unwrap();
+        let fences: Vec<bool> = ledger.lines().map(|line| ["\"fence\":1,", "\"fence\":1}"].iter().any(|first| line.contains(first))).collect();
+        if fences.starts_with(&[true, true, false, false]) {
+            return violations(&host, &book).await;
         }
-    })
-    .await
-    .expect("both guests ran");
-    host.terminate().await;
-    violations(&host, &book).await
+    }
+    panic!("five times the machine was too busy for a step to begin within a second");
 }
 
 #[tokio::test(flavor = "multi_thread")]

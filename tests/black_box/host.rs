@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
@@ -35,57 +35,111 @@ pub(crate) fn under(before: &str) -> Command {
 
 /// A running tower with a data folder of its own; killed when dropped.
 pub(crate) struct Host {
-    process: Child,
+    process: Option<Child>,
     pub(crate) url: String,
     pub(crate) data: PathBuf,
     client: Client,
     args: Vec<String>,
+    /// Of its environment: faults on order, mostly.
+    pub(crate) variables: Vec<(&'static str, String)>,
+    /// What it is started by, if not directly.
+    pub(crate) prefix: Vec<String>,
     _folder: Option<tempfile::TempDir>,
 }
 
 impl Host {
     /// With an empty data folder.
     pub(crate) async fn start(args: &[&str]) -> Self {
-        Self::start_as(tower(), args).await
+        let mut host = Self::new(args);
+        host.restart().await;
+        host
     }
 
-    /// The same, after a shell command.
+    /// The same, after a shell command, such as one that lowers a limit of the process.
     pub(crate) async fn start_under(before: &str, args: &[&str]) -> Self {
-        Self::start_as(under(before), args).await
+        let mut host = Self::new(args);
+        host.prefix = ["bash", "-c", &format!("{before}; exec \"$0\" \"$@\"")].map(str::to_owned).to_vec();
+        host.restart().await;
+        host
     }
 
-    async fn start_as(command: Command, args: &[&str]) -> Self {
+    /// Not started yet.
+    pub(crate) fn new(args: &[&str]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (process, url) = spawn(command, &data, &args).await;
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (variables, prefix) = (Vec::new(), Vec::new());
         // A host that closes silent connections early is asked over a new one each time: one that is reused might be just being closed.
         let pooled = if args.iter().any(|arg| arg == "--idle-timeout") { 0 } else { usize::MAX };
         let client = Client::builder().pool_max_idle_per_host(pooled).build().unwrap();
-        Self { process, url, data, client, args, _folder: Some(folder) }
-    }
-
-    /// The process, as the system knows it.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id().unwrap()
+        Self { process: None, url: String::new(), data, client, args, variables, prefix, _folder: Some(folder) }
     }
 
     /// Ends without warning, as by a power cut for the process.
     pub(crate) async fn kill_9(&mut self) {
-        self.process.kill().await.unwrap();
+        self.process.take().unwrap().kill().await.unwrap();
     }
 
     /// Asks it to end, and waits until it has.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
-        let done = Command::new("kill").args(["-TERM", &self.process.id().unwrap().to_string()]).status().unwrap();
-        assert!(done.success());
-        tokio::time::timeout(PATIENCE, self.process.wait()).await.expect("the tower ends").unwrap()
+        self.signal("TERM");
+        self.death().await
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id().unwrap()
+    }
+
+    /// Whether its process is there.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
+    /// Waits until its process is gone.
+    pub(crate) async fn death(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap();
+        tokio::time::timeout(PATIENCE, process.wait()).await.expect("the tower ends").unwrap()
     }
 
     /// Starts again on the same data.
     pub(crate) async fn restart(&mut self) {
-        (self.process, self.url) = spawn(tower(), &self.data, &self.args).await;
+        assert!(self.begin().await, "the tower said that it listens");
+    }
+
+    /// Starts it, and answers whether it came so far as to listen.
+    pub(crate) async fn begin(&mut self) -> bool {
+        let mut process = tokio::process::Command::from(self.command());
+        let mut process = process.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let stdout = process.stdout.take().unwrap();
+        self.process = Some(process);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await.unwrap();
+        let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
+        self.url = url.clone().unwrap_or_default();
+        url.is_some()
+    }
+
+    /// What starts it.
+    pub(crate) fn command(&self) -> Command {
+        let tower = tower();
+        let mut command = match self.prefix.split_first() {
+            None => tower,
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(tower.get_program()).env_remove("TOWER_URL").env("NO_COLOR", "1");
+                command
+            }
+        };
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data).args(&self.args);
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str()))).stdin(Stdio::null());
+        command
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -118,18 +172,19 @@ impl Host {
 
     /// Uploads an example's modules and applies its definitions, over the API as anybody would.
     pub(crate) async fn install(&self, example: &str) {
+        assert!(self.try_install(example).await, "the tower answers");
+    }
+
+    /// Likewise; answers whether the tower lived to answer everything.
+    pub(crate) async fn try_install(&self, example: &str) -> bool {
         let example = command_tower_examples::find(example).unwrap();
         let manifest: Value = toml::from_str::<toml::Value>(example.tower_toml).unwrap().try_into().unwrap();
         let on_demand: Vec<&str> =
             manifest["module"].as_array().unwrap().iter().filter(|module| module["on_demand"] == true).map(|module| module["name"].as_str().unwrap()).collect();
         for module in example.modules.iter().filter(|module| !on_demand.contains(&module.name)) {
-            let response = self
-                .request(Method::POST, &format!("/api/v1/modules?name={}", module.name))
-                .header("content-type", "application/wasm")
-                .body(module.wasm)
-                .send()
-                .await
-                .unwrap();
+            let path = format!("/api/v1/modules?name={}", module.name);
+            let upload = self.request(Method::POST, &path).header("content-type", "application/wasm").body(module.wasm);
+            let Ok(response) = upload.send().await else { return false };
             assert!(response.status().is_success(), "{}: {}", module.name, response.text().await.unwrap());
         }
         for definition in manifest["definition"].as_array().unwrap() {
@@ -141,9 +196,12 @@ impl Host {
             if spec["capabilities"]["workspace"] == "source" && !self.args.iter().any(|arg| arg.starts_with("source=")) {
                 continue;
             }
-            let (status, body) = self.send(Method::PUT, &format!("/api/v1/definitions/{}", id.as_str().unwrap()), Some(spec)).await;
-            assert!(status.is_success(), "{id}: {status}: {body}");
+            let Ok(response) = self.request(Method::PUT, &format!("/api/v1/definitions/{}", id.as_str().unwrap())).json(&spec).send().await else {
+                return false;
+            };
+            assert!(response.status().is_success(), "{id}: {}", response.text().await.unwrap());
         }
+        true
     }
 
     /// Begins a trace and answers its id.
@@ -217,14 +275,4 @@ impl Host {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-}
-
-async fn spawn(command: Command, data: &Path, args: &[String]) -> (Child, String) {
-    let mut command = tokio::process::Command::from(command);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data).args(args);
-    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-    let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the tower said `{line}`")).to_owned();
-    (process, url)
 }

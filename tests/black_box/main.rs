@@ -9,6 +9,8 @@ mod cancel;
 mod cli;
 mod crash;
 mod events;
+#[cfg(all(unix, debug_assertions))]
+mod faults;
 mod host;
 mod misbehaving;
 mod rest;

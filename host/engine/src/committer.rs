@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tower_domain::clock::Timestamp;
 use tower_domain::codes;
 use tower_domain::step::StepFailure;
 use tower_store::StoreError;
+use tower_store::fault::{self, Point};
 use tower_store::work::{Batch, Claim, Command, Expire, Settle, SettledEnd};
 
 use crate::commit::{CommitReceiver, Order};
@@ -16,8 +18,8 @@ use crate::orders::StoreFailure;
 
 /// Commands in one transaction at the most.
 const BATCH_MAX: usize = 2_000;
-/// How long to wait before outcomes are handed to a failing database again.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long to wait before a failing store is asked again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Longest sleep of the committer; a bound for waits that a clock step would stretch.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -26,27 +28,26 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
     let mut next_due: Option<Timestamp> = None;
     let mut more = true;
     let mut held_back: Vec<Order> = Vec::new();
-    let upkeep_every = inner.config.lease / 3;
-    let mut upkeep_at = tokio::time::Instant::now() + upkeep_every;
+    let mut upkeep_pace = Pace::new(inner.config.lease / 3, Instant::now());
     loop {
         let mut orders = std::mem::take(&mut held_back);
         if !orders.is_empty() {
             tokio::time::sleep(RETRY_AFTER).await;
         } else if !more {
-            let due = next_due.map_or(SLEEP_MAX, |at| at.since(inner.clock.now()).min(SLEEP_MAX));
+            let longest = if inner.is_healthy() { SLEEP_MAX } else { RETRY_AFTER };
+            let due = next_due.map_or(longest, |at| at.since(inner.clock.now()).min(longest));
             tokio::select! {
                 biased;
                 _ = from.orders.recv_many(&mut orders, BATCH_MAX) => {}
                 () = inner.stop.cancelled() => break,
-                () = tokio::time::sleep_until(upkeep_at) => {}
+                () = tokio::time::sleep_until(upkeep_pace.at) => {}
                 () = from.wake.notified() => {}
                 () = tokio::time::sleep(due) => {}
             }
         }
         // Looked at in every round, so that no load keeps it from its turn.
-        if tokio::time::Instant::now() >= upkeep_at {
-            upkeep_at += upkeep_every;
-            orders.extend(upkeep(&inner));
+        if upkeep_pace.is_due(Instant::now()) {
+            orders.extend(upkeep(&inner).await);
         }
         while orders.len() < BATCH_MAX
             && let Ok(order) = from.orders.try_recv()
@@ -71,17 +72,38 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
     }
 }
 
-/// What a host does as long as it lives: keeps its claims, and takes back those of hosts that do not.
-fn upkeep(inner: &Inner) -> Vec<Order> {
-    let mut orders = vec![Order { command: Command::Expire(Expire::Overdue), reply: None }];
-    let load = inner.claims.load();
-    if load.running > 0 || load.claimed_ahead > 0 {
-        let until = inner.clock.now().plus(inner.config.lease);
-        let renew = Command::Renew { host: inner.config.host.clone(), held: inner.claims.held(), until };
-        // Before the other, so that a host that was away for long does not take back what it still holds.
-        orders.insert(0, Order { command: renew, reply: None });
+/// When something is done that is done again and again. A process that was held up is late once, and not many times in a row.
+struct Pace {
+    every: Duration,
+    at: Instant,
+}
+
+impl Pace {
+    fn new(every: Duration, now: Instant) -> Self {
+        Self { every, at: now + every }
     }
-    orders
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.at;
+        if is_due {
+            self.at = now + self.every;
+        }
+        is_due
+    }
+}
+
+/// What a host does as long as it lives: keeps its claims, takes back those of hosts that do not, and forgets old keys.
+async fn upkeep(inner: &Inner) -> Vec<Order> {
+    let now = inner.clock.now();
+    let mut commands = Vec::new();
+    let load = inner.claims.load();
+    if (load.running > 0 || load.claimed_ahead > 0) && fault::point(Point::Renewing).await.is_ok() {
+        // Before the next, so that a host that was away for long does not take back what it still holds.
+        commands.push(Command::Renew { host: inner.config.host.clone(), held: inner.claims.held(), until: now.plus(inner.config.lease) });
+    }
+    commands.push(Command::Expire(Expire::Overdue));
+    commands.push(Command::ForgetKeys { not_before: inner.config.keys_not_before(now) });
+    commands.into_iter().map(|command| Order { command, reply: None }).collect()
 }
 
 struct Outcome {
@@ -98,7 +120,14 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
     let batch = Batch { now, host: inner.config.host.clone(), trace_tasks_max: inner.config.trace_tasks_max, commands, claim };
     match inner.stores.work.commit(batch).await {
         Ok(mut committed) => {
-            inner.set_healthy(true);
+            // The batch may have written nothing: whether writing works again is known only once it did.
+            if !inner.is_healthy() {
+                inner.set_healthy(inner.stores.work.check_writable().await.is_ok());
+            }
+            let _ = fault::point(Point::Committed).await;
+            if let Some(journal) = &inner.journal {
+                journal.dead_are_known();
+            }
             let answers = std::mem::take(&mut committed.answers);
             let (next_due, more_ready) = (committed.next_due, committed.more_ready);
             inner.heed(&committed.to_cancel);
@@ -156,7 +185,8 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
                 | Command::Observe(_)
                 | Command::PostEvent(_)
                 | Command::Renew { .. }
-                | Command::Expire(_),
+                | Command::Expire(_)
+                | Command::ForgetKeys { .. },
             ) => {}
         }
     }
@@ -164,7 +194,7 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
 }
 
 /// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -173,4 +203,20 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upkeep_that_was_held_up_is_done_once() {
+        let (every, begin) = (Duration::from_secs(10), Instant::now());
+        let mut pace = Pace::new(every, begin);
+        assert!(!pace.is_due(begin));
+        let late = begin + 100 * every;
+        assert!(pace.is_due(late));
+        assert!(!pace.is_due(late + every / 2), "the rounds that were missed are not made up for");
+        assert!(pace.is_due(late + every));
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tower_domain::clock::Timestamp;
+
 /// Settings of an engine. The defaults suit one host with two cores.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -39,5 +41,10 @@ impl EngineConfig {
             idempotency_kept: Duration::from_secs(24 * 3_600),
             crash_journal: None,
         }
+    }
+    /// Callers' keys that are older than this no longer count.
+    pub(crate) fn keys_not_before(&self, now: Timestamp) -> Timestamp {
+        let kept = i64::try_from(self.idempotency_kept.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(now.as_micros().saturating_sub(kept))
     }
 }

@@ -1,7 +1,7 @@
 //! The facade, and starting and stopping.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -118,9 +118,9 @@ impl Engine {
         self.inner.claims.load()
     }
 
-    /// Whether the last thing that it asked of the database was done.
+    /// Whether the last thing that was to be written was written.
     pub fn is_healthy(&self) -> bool {
-        self.inner.healthy.load(Ordering::Acquire)
+        self.inner.is_healthy()
     }
 
     /// Begins a trace. Answers once it is durable. A key that was used before is answered with what it began, whatever has become of the
@@ -200,9 +200,7 @@ impl Engine {
     }
 
     fn idempotency(&self, key: IdempotencyKey) -> Idempotency {
-        let kept = i64::try_from(self.inner.config.idempotency_kept.as_micros()).unwrap_or(i64::MAX);
-        let not_before = tower_domain::clock::Timestamp::from_micros(self.inner.clock.now().as_micros().saturating_sub(kept));
-        Idempotency { key: key.key, fingerprint: key.fingerprint, not_before }
+        Idempotency { key: key.key, fingerprint: key.fingerprint, not_before: self.inner.config.keys_not_before(self.inner.clock.now()) }
     }
 
     /// Runs what did not succeed in an ended trace again, as a new trace that takes over the rest.
@@ -344,6 +342,13 @@ impl Engine {
             waiters.remove(&trace);
         }
         Ok(found)
+    }
+
+    /// To be called before the process ends by order, with steps still running: they run again, and none is suspected of the death.
+    pub fn abandon(&self) {
+        if let Some(journal) = &self.inner.journal {
+            journal.clear();
+        }
     }
 
     /// Takes no more work; lets running steps end for `grace`, then stops them and gives their claims back; ends when all is written.

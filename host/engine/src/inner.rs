@@ -43,10 +43,15 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     /// The grace time of everything is over.
     pub(crate) hard_stop: CancellationToken,
+    /// Whether the last thing that was to be written was written.
     pub(crate) healthy: AtomicBool,
 }
 
 impl Inner {
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
     pub(crate) fn set_healthy(&self, healthy: bool) {
         self.healthy.store(healthy, Ordering::Release);
     }

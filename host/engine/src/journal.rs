@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tower_domain::id::TaskId;
@@ -16,10 +17,12 @@ const RECORD_BYTES: usize = 16;
 pub(crate) struct Journal {
     file: File,
     free: Mutex<Vec<u32>>,
+    /// Whether it still tells of the process before.
+    of_the_dead: AtomicBool,
 }
 
 impl Journal {
-    /// Reads what the process before left, and begins anew.
+    /// Reads what the process before left. It stays there until [`Self::dead_are_known`].
     pub(crate) fn open(path: &Path, slots: u32) -> std::io::Result<(Self, Vec<TaskId>)> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
@@ -29,8 +32,14 @@ impl Journal {
             .filter(|record| record.iter().any(|byte| *byte != 0))
             .filter_map(|record| record.try_into().ok().map(TaskId::from_bytes))
             .collect();
-        file.set_len(0)?;
-        Ok((Self { file, free: Mutex::new((0..slots).rev().collect()) }, suspects))
+        Ok((Self { file, free: Mutex::new((0..slots).rev().collect()), of_the_dead: AtomicBool::new(true) }, suspects))
+    }
+
+    /// The suspects are in the database: the file is free for new notes. To be called before the first.
+    pub(crate) fn dead_are_known(&self) {
+        if self.of_the_dead.swap(false, Ordering::SeqCst) {
+            self.clear();
+        }
     }
 
     /// Notes that a task's code begins. The note goes when the guard does.
@@ -40,6 +49,13 @@ impl Journal {
             self.write(slot, task.to_bytes());
         }
         Note { journal: self, slot }
+    }
+
+    /// The process ends by order: nothing that runs is to blame for it.
+    pub(crate) fn clear(&self) {
+        if let Err(error) = self.file.set_len(0) {
+            tracing::debug!(%error, "crash journal: it was not cleared");
+        }
     }
 
     fn write(&self, slot: u32, record: [u8; RECORD_BYTES]) {
@@ -81,14 +97,24 @@ mod tests {
         let task = |n: u128| TaskId(ulid_of(n));
         let (journal, suspects) = Journal::open(&path, 4).unwrap();
         assert!(suspects.is_empty());
+        journal.dead_are_known();
         let done = journal.note(task(1));
         let running = journal.note(task(2));
         drop(done);
         std::mem::forget(running);
-        let (_, suspects) = Journal::open(&path, 4).unwrap();
+        let (journal, suspects) = Journal::open(&path, 4).unwrap();
         assert_eq!(suspects, [task(2)]);
+        let (again, suspects) = Journal::open(&path, 4).unwrap();
+        assert_eq!(suspects, [task(2)], "a process that died before it could tell of them leaves them to the next");
+        drop(again);
+        journal.dead_are_known();
+        std::mem::forget(journal.note(task(3)));
+        journal.dead_are_known();
         let (_, suspects) = Journal::open(&path, 4).unwrap();
-        assert!(suspects.is_empty());
+        assert_eq!(suspects, [task(3)]);
+        journal.clear();
+        let (_, suspects) = Journal::open(&path, 4).unwrap();
+        assert!(suspects.is_empty(), "of a process that ends by order nothing is suspect");
     }
 
     fn ulid_of(n: u128) -> ulid::Ulid {

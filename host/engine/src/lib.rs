@@ -9,6 +9,7 @@
 //! - `commit`, `committer`: group commit: one writer, one transaction at a time, whatever gathered meanwhile in the next
 //! - `pipeline`: slots, claims ahead, running steps
 //! - `step_host`: the four powers of a step, for every executor; `observer`: what steps report until it is written
+//! - `ledger`: for tests: what steps did, told by another witness than the database
 //! - `running`: the claims that this host holds; `journal`: which of them to suspect after a crash
 //! - `catalog`: definitions in memory, and schemas compiled once
 //! - [`feed`]: live events to any number of readers, bounded
@@ -26,6 +27,7 @@ mod committer;
 mod engine;
 mod inner;
 mod journal;
+mod ledger;
 mod observer;
 mod pipeline;
 mod running;

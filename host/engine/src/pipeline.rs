@@ -14,12 +14,16 @@ use tower_domain::json::Json;
 use tower_domain::split::Splitter;
 use tower_domain::step::{FailureClass, Step, StepEnd, StepFailure, StepHost, Stop};
 use tower_domain::task::{INLINE_OUTPUT_BYTES_MAX, Output, Status};
+use tower_store::StoreError;
+use tower_store::fault::{self, Point};
 use tower_store::work::{Claimed, Command, Settle, SettledEnd};
 
 use crate::catalog::Loaded;
+use crate::committer::{RETRY_AFTER, chain};
 use crate::inner::{ARTIFACT_URL, Inner};
+use crate::ledger;
 use crate::observer::Observer;
-use crate::running::Held;
+use crate::running::{Held, Orders};
 use crate::step_host::EngineStepHost;
 
 impl Inner {
@@ -87,15 +91,18 @@ impl Inner {
 
     async fn run_claim(self: &Arc<Self>, held: Held) {
         let Held { mut claimed, orders } = held;
+        let _ = fault::point(Point::Claimed).await;
         let started_at = self.clock.now();
-        let loaded = match self.catalog.version(&claimed.definition_id, claimed.definition_version).await {
-            Ok(Some(loaded)) => loaded,
-            Ok(None) => {
+        let definition = || self.catalog.version(&claimed.definition_id, claimed.definition_version);
+        let loaded = match patiently(&orders, definition).await {
+            None => return self.settle(&claimed, started_at, SettledEnd::Released),
+            Some(Ok(Some(loaded))) => loaded,
+            Some(Ok(None)) => {
                 let message = format!("definition {} version {} is missing", claimed.definition_id, claimed.definition_version);
                 let failure = StepFailure::fatal(codes::DEFINITION_MISSING.name, message);
                 return self.settle(&claimed, started_at, SettledEnd::Failed { failure, delay: Duration::ZERO });
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let failure = StepFailure::retryable(codes::HOST_TROUBLE.name, error.to_string());
                 return self.settle(&claimed, started_at, SettledEnd::Failed { failure, delay: Duration::from_secs(1) });
             }
@@ -121,14 +128,16 @@ impl Inner {
             trace_created_at: claimed.trace_created_at,
             staging: tokio::sync::Mutex::new(None),
         });
-        let end = match self.carried(&mut claimed).await {
+        let end = match self.carried(&mut claimed, &orders).await {
             Ok(carried) => {
                 let step = step_of(&mut claimed, &loaded, carried, splitter.may_split(), started_at);
                 self.execute(step, host.clone()).await
             }
-            Err(failure) => StepEnd::Failed(failure),
+            Err(end) => end,
         };
         let end = self.settled(end, &host, &loaded, &claimed).await;
+        ledger::ended(&claimed, &end);
+        let _ = fault::point(Point::StepEnded).await;
         // In this order: what the step reported belongs before its end.
         observer.collect(|observe| self.commits.tell(Command::Observe(observe)));
         self.settle(&claimed, started_at, end);
@@ -141,6 +150,8 @@ impl Inner {
         };
         let task_id = step.task_id;
         let _note = self.journal.as_ref().map(|journal| journal.note(task_id));
+        ledger::begun(&step);
+        let _ = fault::point_of(Point::StepBegun, step.key.as_str()).await;
         match AssertUnwindSafe(executor.run(Arc::new(step), host)).catch_unwind().await {
             Ok(end) => end,
             Err(_) => {
@@ -151,14 +162,15 @@ impl Inner {
     }
 
     /// What the step before left, fetched if it was too large to be kept with the task.
-    async fn carried(&self, claimed: &mut Claimed) -> Result<Option<Json>, StepFailure> {
+    async fn carried(&self, claimed: &mut Claimed, orders: &Orders) -> Result<Option<Json>, StepEnd> {
         match claimed.carried.take() {
             None => Ok(None),
             Some(Output::Inline(json)) => Ok(Some(json)),
             Some(Output::Ref(url)) => {
-                let missing = |why: String| StepFailure::retryable(codes::HOST_TROUBLE.name, format!("{url}: {why}"));
+                let missing = |why: String| StepEnd::Failed(StepFailure::retryable(codes::HOST_TROUBLE.name, format!("{url}: {why}")));
                 let digest: Digest = url.strip_prefix(ARTIFACT_URL).unwrap_or(&url).parse().map_err(|error| missing(format!("{error}")))?;
-                let bytes = self.stores.blobs.get(&digest).await.map_err(|error| missing(error.to_string()))?;
+                let bytes = patiently(orders, || self.stores.blobs.get(&digest)).await.ok_or(StepEnd::Released)?;
+                let bytes = bytes.map_err(|error| missing(error.to_string()))?;
                 let bytes = bytes.ok_or_else(|| missing("not in the artifact store".to_owned()))?;
                 String::from_utf8(bytes).map(|text| Some(Json::trusted(text))).map_err(|error| missing(error.to_string()))
             }
@@ -167,9 +179,9 @@ impl Inner {
 
     async fn settled(&self, end: StepEnd, host: &EngineStepHost, loaded: &Loaded, claimed: &Claimed) -> SettledEnd {
         let end = match end {
-            StepEnd::Finished { output, .. } => match self.keep(output).await {
+            StepEnd::Finished { output, .. } => match self.keep(output, &host.orders).await {
                 Ok(output) => return SettledEnd::Finished { output, children: host.take_plan().await },
-                Err(failure) => StepEnd::Failed(failure),
+                Err(end) => end,
             },
             StepEnd::Paused { .. } => {
                 StepEnd::Failed(StepFailure::fatal(codes::NOT_PAUSED.name, "the step returned `paused`, and nobody had asked it to pause"))
@@ -194,13 +206,14 @@ impl Inner {
     }
 
     /// Puts a large output into the artifact store.
-    async fn keep(&self, output: Json) -> Result<Output, StepFailure> {
+    async fn keep(&self, output: Json, orders: &Orders) -> Result<Output, StepEnd> {
         if output.as_str().len() <= INLINE_OUTPUT_BYTES_MAX {
             return Ok(Output::Inline(output));
         }
-        match self.stores.blobs.put(output.as_str().as_bytes().to_vec()).await {
-            Ok(digest) => Ok(Output::Ref(format!("{ARTIFACT_URL}{digest}"))),
-            Err(error) => Err(StepFailure::retryable(codes::HOST_TROUBLE.name, format!("the output could not be stored: {error}"))),
+        match patiently(orders, || self.stores.blobs.put(output.as_str().as_bytes().to_vec())).await {
+            Some(Ok(digest)) => Ok(Output::Ref(format!("{ARTIFACT_URL}{digest}"))),
+            Some(Err(error)) => Err(StepEnd::Failed(StepFailure::retryable(codes::HOST_TROUBLE.name, format!("the output could not be stored: {error}")))),
+            None => Err(StepEnd::Released),
         }
     }
 
@@ -223,6 +236,22 @@ impl Inner {
     /// Has a step's reports written at the next pace.
     pub(crate) fn list_observer(&self, observer: Arc<Observer>) {
         self.observers.lock().push(observer);
+    }
+}
+
+/// Asks a store until it answers: while it is away, no result is lost for that and no retry is used up. None: the step was stopped first.
+async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(orders: &Orders, ask: impl Fn() -> F) -> Option<Result<T, StoreError>> {
+    loop {
+        match ask().await {
+            Err(error) if error.is_outage() => {
+                tracing::warn!(error = %chain(&error), "a step waits for the store");
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                    _ = orders.until(Orders::stop) => return None,
+                }
+            }
+            answer => return Some(answer),
+        }
     }
 }
 

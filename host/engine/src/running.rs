@@ -1,63 +1,49 @@
 //! Claims that this host holds: what each is told, and by what it is stopped.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tower_domain::id::TaskId;
+use tower_domain::lifecycle::CRASHES_MAX;
 use tower_domain::step::{Signal, Stop};
 use tower_store::work::Claimed;
-
-/// What a claim has been told; each level includes the ones before.
-const CANCEL: u8 = 1;
-const STOP_CANCELLED: u8 = 2;
-const STOP_RELEASED: u8 = 3;
 
 /// One claim's ear. Reading it is one atomic load.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    level: AtomicU8,
-    reason: OnceLock<Arc<str>>,
+    /// The task is cancelled, for this reason.
+    cancelled: OnceLock<Arc<str>>,
+    /// The step must stop where it is; the first order to do so stands.
+    stopped: OnceLock<Stop>,
     changed: Notify,
 }
 
 impl Orders {
-    fn raise(&self, level: u8) {
-        self.level.fetch_max(level, Ordering::SeqCst);
-        self.changed.notify_waiters();
-    }
-
     /// The task is cancelled.
     pub(crate) fn cancel(&self, reason: &str) {
-        let _ = self.reason.set(reason.into());
-        self.raise(CANCEL);
+        let _ = self.cancelled.set(reason.into());
+        self.changed.notify_waiters();
     }
 
     /// It must stop where it is.
     pub(crate) fn stop_now(&self, stop: Stop) {
-        self.raise(match stop {
-            Stop::Cancelled => STOP_CANCELLED,
-            Stop::Released => STOP_RELEASED,
-        });
+        let _ = self.stopped.set(stop);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.reason.get().is_some()
+        self.cancelled.get().is_some()
     }
 
     pub(crate) fn signal(&self) -> Signal {
         // A shutdown is no order to the task: it is stopped where it is, and runs again.
-        self.reason.get().map_or(Signal::GoOn, |reason| Signal::Cancel(reason.clone()))
+        self.cancelled.get().map_or(Signal::GoOn, |reason| Signal::Cancel(reason.clone()))
     }
 
     pub(crate) fn stop(&self) -> Option<Stop> {
-        match self.level.load(Ordering::Acquire) {
-            STOP_CANCELLED => Some(Stop::Cancelled),
-            STOP_RELEASED => Some(Stop::Released),
-            _ => None,
-        }
+        self.stopped.get().copied()
     }
 
     /// Ends when `read` has an answer.
@@ -86,8 +72,49 @@ pub(crate) struct Held {
 struct Inner {
     orders: HashMap<TaskId, Arc<Orders>>,
     ahead: VecDeque<Held>,
+    /// Tasks that one more death would end for good. They run one at a time, so that the next death tells which of them it was: the
+    /// others were only there.
+    doubtful: VecDeque<Held>,
+    /// The one of them that runs.
+    doubted: Option<Arc<Orders>>,
     running: u32,
     taking: bool,
+}
+
+impl Inner {
+    fn ahead(&self) -> u32 {
+        u32::try_from(self.ahead.len() + self.doubtful.len()).unwrap_or(u32::MAX)
+    }
+
+    fn push(&mut self, held: Held) {
+        let is_doubtful = held.claimed.crashes + 1 >= CRASHES_MAX;
+        if is_doubtful { &mut self.doubtful } else { &mut self.ahead }.push_back(held);
+    }
+
+    /// What may begin in a free slot.
+    fn pop(&mut self) -> Option<Held> {
+        if self.doubted.is_none()
+            && let Some(held) = self.doubtful.pop_front()
+        {
+            self.doubted = Some(held.orders.clone());
+            return Some(held);
+        }
+        self.ahead.pop_front()
+    }
+
+    /// Takes out those that wait and that are to go.
+    fn take_out(&mut self, goes: impl Fn(&Held) -> bool) -> Vec<Held> {
+        let mut gone = Vec::new();
+        for queue in [&mut self.ahead, &mut self.doubtful] {
+            let (going, staying): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(queue).into_iter().partition(&goes);
+            *queue = staying;
+            gone.extend(going);
+        }
+        for held in &gone {
+            self.orders.remove(&held.claimed.task_id);
+        }
+        gone
+    }
 }
 
 /// All claims of this host. Short critical sections; never held over an await.
@@ -103,34 +130,29 @@ impl Claims {
         Self { inner: Mutex::new(Inner { taking: true, ..Inner::default() }), slots, ahead_max, idle: Notify::new() }
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
-        self.inner.lock()
-    }
-
     /// How many more may be claimed.
     pub(crate) fn room(&self) -> u32 {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         if !inner.taking {
             return 0;
         }
-        let held = inner.running + u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX);
-        (self.slots + self.ahead_max).saturating_sub(held)
+        (self.slots + self.ahead_max).saturating_sub(inner.running + inner.ahead())
     }
 
     /// Takes new claims in; answers those that can begin now. Of a host that takes nothing any more they come back.
     pub(crate) fn take(&self, claimed: Vec<Claimed>) -> Result<Vec<Held>, Vec<Claimed>> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !inner.taking {
             return Err(claimed);
         }
         for claimed in claimed {
             let orders = Arc::new(Orders::default());
             inner.orders.insert(claimed.task_id, orders.clone());
-            inner.ahead.push_back(Held { claimed, orders });
+            inner.push(Held { claimed, orders });
         }
         let mut begin = Vec::new();
         while inner.running < self.slots
-            && let Some(held) = inner.ahead.pop_front()
+            && let Some(held) = inner.pop()
         {
             inner.running += 1;
             begin.push(held);
@@ -140,17 +162,20 @@ impl Claims {
 
     /// Tasks of the claims that it holds.
     pub(crate) fn held(&self) -> Vec<TaskId> {
-        self.lock().orders.keys().copied().collect()
+        self.inner.lock().orders.keys().copied().collect()
     }
 
     /// A step has ended: its slot goes to the next claim, if one waits.
     pub(crate) fn next(&self, ended: TaskId, orders: &Arc<Orders>) -> Option<Held> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         // The task may have been claimed anew meanwhile; that claim's ear stays.
         if inner.orders.get(&ended).is_some_and(|held| Arc::ptr_eq(held, orders)) {
             inner.orders.remove(&ended);
         }
-        match inner.ahead.pop_front() {
+        if inner.doubted.as_ref().is_some_and(|doubted| Arc::ptr_eq(doubted, orders)) {
+            inner.doubted = None;
+        }
+        match inner.pop() {
             Some(held) => Some(held),
             None => {
                 inner.running -= 1;
@@ -164,7 +189,7 @@ impl Claims {
 
     /// Tells claims of their cancel. Answers those that had not begun: they end at once.
     pub(crate) fn cancel(&self, tasks: &[(TaskId, String)]) -> (Vec<Held>, Vec<Arc<Orders>>) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let mut told = Vec::new();
         for (id, reason) in tasks {
             if let Some(orders) = inner.orders.get(id) {
@@ -172,28 +197,19 @@ impl Claims {
                 told.push(orders.clone());
             }
         }
-        let (cancelled, ahead): (VecDeque<Held>, VecDeque<Held>) = std::mem::take(&mut inner.ahead).into_iter().partition(|held| held.orders.is_cancelled());
-        inner.ahead = ahead;
-        for held in &cancelled {
-            inner.orders.remove(&held.claimed.task_id);
-        }
-        (cancelled.into(), told)
+        (inner.take_out(|held| held.orders.is_cancelled()), told)
     }
 
     /// Takes nothing any more. Answers the claims that had not begun: they are given back.
     pub(crate) fn close(&self) -> Vec<Held> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.taking = false;
-        let ahead: Vec<Held> = std::mem::take(&mut inner.ahead).into();
-        for held in &ahead {
-            inner.orders.remove(&held.claimed.task_id);
-        }
-        ahead
+        inner.take_out(|_| true)
     }
 
     /// Stops every running step where it is.
     pub(crate) fn stop_all(&self, stop: Stop) {
-        for orders in self.lock().orders.values() {
+        for orders in self.inner.lock().orders.values() {
             orders.stop_now(stop);
         }
     }
@@ -204,7 +220,7 @@ impl Claims {
             let idle = self.idle.notified();
             tokio::pin!(idle);
             idle.as_mut().enable();
-            if self.lock().running == 0 {
+            if self.inner.lock().running == 0 {
                 return;
             }
             idle.await;
@@ -212,12 +228,7 @@ impl Claims {
     }
 
     pub(crate) fn load(&self) -> crate::orders::Load {
-        let inner = self.lock();
-        crate::orders::Load {
-            running: inner.running,
-            slots: self.slots,
-            claimed_ahead: u32::try_from(inner.ahead.len()).unwrap_or(u32::MAX),
-            accepting: inner.taking,
-        }
+        let inner = self.inner.lock();
+        crate::orders::Load { running: inner.running, slots: self.slots, claimed_ahead: inner.ahead(), accepting: inner.taking }
     }
 }

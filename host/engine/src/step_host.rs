@@ -12,6 +12,8 @@ use tower_domain::split::{ChildRequest, PlannedChild, SplitRefused, Splitter, St
 use tower_domain::step::{HostTrouble, LOG_LINE_BYTES_MAX, LogLine, RESULT_PAGE_MAX, ResultPage, Signal, StepHost, Stop};
 use tower_domain::task::{Leg, clean};
 
+use tower_store::fault::{self, Point};
+
 use crate::catalog::{Fetched, Loaded};
 use crate::inner::Inner;
 use crate::observer::{Observer, Reported};
@@ -76,7 +78,9 @@ impl StepHost for EngineStepHost {
             *slot = Some(Staging::beside(existing));
         }
         let staging = slot.get_or_insert_with(Staging::default);
-        Ok(staging.split(&self.splitter, &children, &definitions, self.inner.ids.as_ref()))
+        let staged = staging.split(&self.splitter, &children, &definitions, self.inner.ids.as_ref());
+        let _ = fault::point(Point::Splitting).await;
+        Ok(staged)
     }
 
     fn progress(&self, percent: u8, message: &str) {
@@ -131,6 +135,7 @@ impl StepHost for EngineStepHost {
     }
 
     async fn results(&self, after: Option<TaskId>, limit: u32) -> Result<ResultPage, HostTrouble> {
+        let _ = fault::point(Point::Folding).await;
         let limit = limit.clamp(1, RESULT_PAGE_MAX);
         let read = &self.inner.stores.read;
         match self.leg {

@@ -38,12 +38,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the database is away or cannot write, so that the same may succeed later; else it is this request that it cannot take.
+    /// Whether the database or the disk is away or cannot be written, so that the same may succeed later; else it is this request that
+    /// cannot be taken.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => !(error.is_unique_violation() || error.is_check_violation() || error.is_foreign_key_violation()),
             Self::Database(_) => true,
-            Self::Migrate(_) | Self::Inconsistent { .. } | Self::Blobs { .. } | Self::InUse(_) | Self::OtherSchema(_) | Self::Unusable(_) => false,
+            // A damaged file stays damaged.
+            Self::Blobs { source, .. } => source.kind() != std::io::ErrorKind::InvalidData,
+            Self::Migrate(_) | Self::Inconsistent { .. } | Self::InUse(_) | Self::OtherSchema(_) | Self::Unusable(_) => false,
         }
     }
 

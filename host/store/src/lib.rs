@@ -8,12 +8,14 @@
 //! - `apply`: one batch as a unit of work, the same for every back end: loads rows, asks `tower_domain::lifecycle`, writes rows
 //! - [`sqlite`]: the embedded back end
 //! - [`invariants`]: what must hold of any database, checked by tests and by operators
+//! - [`fault`]: for tests: places where a process can be made to die, guards that can be switched off; in no release build
 //!
 //! Invariants: no row type leaves its back end's folder; a step's outcome, its children, the counters that it changes, the dependents
 //! that it releases and its events are written in one transaction or not at all; a write that carries a stale fence changes nothing.
 
 pub mod blobs;
 pub mod definitions;
+pub mod fault;
 pub mod invariants;
 pub mod modules;
 pub mod read;

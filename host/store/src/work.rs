@@ -27,6 +27,9 @@ use crate::StoreError;
 pub trait WorkStore: Send + Sync {
     /// Applies the commands in order, then claims, in one durable transaction.
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError>;
+
+    /// Writes something that changes nothing, to see whether writing works.
+    async fn check_writable(&self) -> Result<(), StoreError>;
 }
 
 /// What is to be done in one transaction.
@@ -79,6 +82,11 @@ pub enum Command {
     },
     /// Take back claims whose host is gone.
     Expire(Expire),
+    /// Delete callers' keys that are too old to count; so many at a time that it disturbs nobody.
+    ForgetKeys {
+        /// Keys older than this.
+        not_before: Timestamp,
+    },
 }
 
 /// A trace to begin.
@@ -355,6 +363,8 @@ pub struct Claimed {
     pub children: ChildCounts,
     /// Of this claim.
     pub fence: u64,
+    /// How often a host died while it ran this.
+    pub crashes: u32,
     /// From the root's child down to its parent: who is asked when a subtree is cancelled.
     pub parent_id: Option<TaskId>,
 }

@@ -23,6 +23,7 @@ use tower_executors::wasm::{CompileIn, LoadError, ModuleSource, WasmConfig, Wasm
 use tower_store::Stores;
 use tower_store::blobs::{BlobStore, FolderBlobs, MemoryBlobs};
 use tower_store::definitions::DefinitionFilter;
+use tower_store::fault;
 use tower_store::read::{PAGE_MAX, PageRequest};
 use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
 
@@ -59,6 +60,7 @@ impl Host {
     }
 
     async fn start(config: &HostConfig, database: SqliteOptions, blobs: Arc<dyn BlobStore>, folder: Option<&Path>) -> anyhow::Result<Self> {
+        fault::announce();
         let store = sqlite::open(database).await.context("the database cannot be opened")?;
         let stores = store.stores(blobs);
         let clock = Arc::new(SystemClock);
@@ -67,6 +69,7 @@ impl Host {
         engine.slots = config.slots;
         engine.claims_ahead = config.slots;
         engine.cancel_grace = config.cancel_grace;
+        engine.lease = config.lease;
         engine.crash_journal = folder.map(|folder| folder.join("running"));
         let ids = Arc::new(MonotonicIds::new(SystemClock));
         let warming = Arc::new(tokio::spawn(warm(stores.clone(), executor.clone())));
@@ -195,6 +198,11 @@ impl App {
     /// The address for clients.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What runs the steps.
+    pub(crate) fn engine(&self) -> Engine {
+        self.host.engine.clone()
     }
 
     /// Takes no more requests and no more work, lets steps end for `grace`, and closes everything.

@@ -19,6 +19,7 @@ use tower_domain::task::Leg;
 use tower_domain::trace::{Trace, TriggerType};
 use tower_engine::orders::Trigger;
 use tower_engine::{Engine, EngineConfig};
+use tower_store::Stores;
 use tower_store::blobs::MemoryBlobs;
 use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
 
@@ -75,6 +76,10 @@ impl Scripted {
                 Stop::Cancelled => StepEnd::Cancelled,
                 Stop::Released => StepEnd::Released,
             },
+            "nap" => {
+                tokio::time::sleep(Duration::from_millis(200 + script.n)).await;
+                done("1".to_owned())
+            }
             "listen" => {
                 host.signalled().await;
                 StepEnd::Cancelled
@@ -110,11 +115,16 @@ pub(crate) fn config() -> EngineConfig {
 }
 
 pub(crate) async fn start(options: SqliteOptions, config: EngineConfig) -> Bench {
+    start_on(options, config, |stores| stores).await
+}
+
+/// With stores that stand before the real ones.
+pub(crate) async fn start_on(options: SqliteOptions, config: EngineConfig, before: impl FnOnce(Stores) -> Stores) -> Bench {
     let store = sqlite::open(options).await.unwrap();
     let script = Arc::new(Scripted::default());
     let clock = Arc::new(SystemClock);
     let ids = Arc::new(MonotonicIds::new(SystemClock));
-    let engine = Engine::start(config, store.stores(Arc::new(MemoryBlobs::default())), vec![script.clone()], clock, ids).await.unwrap();
+    let engine = Engine::start(config, before(store.stores(Arc::new(MemoryBlobs::default()))), vec![script.clone()], clock, ids).await.unwrap();
     let spec = r#"{"actor_type":"AGENT","code_ref":"wasm://x","max_retries":2,"retry":{"initial_sec":0.01,"factor":1,"max_sec":0.01,"jitter":false},"max_children":1000000}"#;
     engine.put_definition(&name("work"), serde_json::from_str(spec).unwrap(), None).await.unwrap();
     Bench { engine, script, store }

@@ -8,6 +8,7 @@ use tower_domain::task::Status;
 use super::settle::payload_of;
 use super::unit::Unit;
 use crate::StoreError;
+use crate::fault::Point;
 use crate::work::Answer;
 
 impl Unit<'_> {
@@ -36,6 +37,7 @@ impl Unit<'_> {
             self.trace_mut(order.trace_id)?.cancelling = true;
         }
         self.tx.insert_control_event(&order).await?;
+        self.between(Point::OrderWritten).await?;
         let rows = self.tx.open_tasks(order.trace_id, order.task_id).await?;
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
         self.adopt(rows).await?;

@@ -85,6 +85,7 @@ impl Unit<'_> {
                 depth: input.depth,
                 children: row.state.children,
                 fence: row.state.fence,
+                crashes: row.state.crashes,
                 parent_id: row.parent_id,
             });
         }

@@ -8,6 +8,7 @@ use tower_domain::lifecycle;
 use super::settle::payload_of;
 use super::unit::Unit;
 use crate::StoreError;
+use crate::fault::Point;
 use crate::work::{Answer, Expire};
 
 /// Claims that are taken back with one set of statements.
@@ -18,15 +19,18 @@ impl Unit<'_> {
         loop {
             self.propagate().await?;
             self.flush().await?;
-            let (ids, suspects) = match &expire {
-                Expire::Host { host, suspects } => (self.tx.claimed_by(host, EXPIRE_CHUNK).await?, suspects.iter().copied().collect::<HashSet<TaskId>>()),
+            let (claims, suspects) = match &expire {
+                Expire::Host { host, suspects } => {
+                    let claims = self.tx.claimed_by(host, EXPIRE_CHUNK).await?.into_iter().map(|id| (id, host.clone())).collect();
+                    (claims, suspects.iter().copied().collect::<HashSet<TaskId>>())
+                }
                 Expire::Overdue => (self.tx.overdue(self.now, EXPIRE_CHUNK).await?, HashSet::new()),
             };
-            if ids.is_empty() {
+            if claims.is_empty() {
                 return Ok(Answer::Done);
             }
-            self.load_tasks(ids.clone()).await?;
-            for id in ids {
+            self.load_tasks(claims.iter().map(|(id, _)| *id).collect()).await?;
+            for (id, owner) in claims {
                 let row = self.task(id).ok_or_else(|| StoreError::inconsistent("queue", format!("task {id} is missing")))?.clone();
                 let transition = lifecycle::Expire { fence: row.state.fence, suspect: suspects.contains(&id) }
                     .decide(&row.state)
@@ -34,10 +38,12 @@ impl Unit<'_> {
                 self.remember_attempt(&row, row.state.fence, row.started_at.unwrap_or(self.now), &transition);
                 if let Some((_, attempt)) = self.attempts.last_mut() {
                     attempt.result = "LEASE_EXPIRED".to_owned();
+                    attempt.host = owner;
                 }
                 let payload = payload_of(&transition, 0);
                 self.apply(id, transition, payload)?;
             }
+            self.between(Point::ClaimsTakenBack).await?;
         }
     }
 }

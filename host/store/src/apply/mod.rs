@@ -20,9 +20,13 @@ use std::collections::HashSet;
 use tower_domain::id::TaskId;
 
 use crate::StoreError;
+use crate::fault::{self, Guard, Point};
 use crate::work::{Answer, Batch, Command, Committed};
 use tx::Tx;
 use unit::Unit;
+
+/// Callers' keys that are forgotten with one command.
+const KEYS_CHUNK: u32 = 5_000;
 
 /// Applies a batch inside an open transaction. Takes and answers the virtual time of fair shares: the rank of the latest claim.
 pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Result<(Committed, u64), StoreError> {
@@ -41,6 +45,10 @@ pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Res
                 Answer::Done
             }
             Command::Expire(expire) => unit.expire(expire).await?,
+            Command::ForgetKeys { not_before } => {
+                unit.tx.delete_keys(not_before, KEYS_CHUNK).await?;
+                Answer::Done
+            }
         };
         answers.push(answer);
     }
@@ -51,6 +59,7 @@ pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Res
         unit.claim(claim).await?;
     }
     unit.out.next_due = unit.tx.next_due().await?;
+    unit.between(Point::BatchWritten).await?;
     unit.out.answers = answers;
     Ok((unit.out, unit.virtual_time))
 }
@@ -81,10 +90,13 @@ impl Unit<'_> {
                     event_ids.push(event.event_id.clone());
                 }
                 Command::Cancel(order) => tasks.extend(order.task_id),
-                Command::Renew { .. } | Command::Expire(_) => {}
+                Command::Renew { .. } | Command::Expire(_) | Command::ForgetKeys { .. } => {}
             }
         }
         self.load_tasks(tasks.into_iter().collect()).await?;
+        if !fault::is_on(Guard::Dedupe) {
+            return Ok(());
+        }
         if let Some(not_before) = not_before {
             for known in self.tx.known_keys(&keys, not_before).await? {
                 self.keys.insert(known.key.clone(), known);

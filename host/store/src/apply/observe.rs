@@ -6,13 +6,14 @@ use tower_domain::lifecycle::Stage;
 use tower_domain::step::LogLine;
 
 use super::unit::Unit;
+use crate::fault::{self, Guard};
 use crate::work::{Answer, Observe, OutsideEvent};
 
 impl Unit<'_> {
     pub(super) fn observe(&mut self, observe: Observe) -> Answer {
         let Observe { task_id, fence, progress, logs, partials } = observe;
         match self.task(task_id) {
-            Some(row) if row.state.stage == Stage::Claimed && row.state.fence == fence => {}
+            Some(row) if row.state.stage == Stage::Claimed && (row.state.fence == fence || !fault::is_on(Guard::Fence)) => {}
             Some(_) => return Answer::LeaseLost,
             None => return Answer::NotFound,
         }

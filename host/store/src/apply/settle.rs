@@ -14,6 +14,7 @@ use tower_domain::task::{Attempt, Leg, Status, TaskError};
 use super::tx::{NewTask, TaskRow, TaskWrites};
 use super::unit::Unit;
 use crate::StoreError;
+use crate::fault::{self, Guard};
 use crate::work::{Answer, Settle, SettledEnd};
 
 impl Unit<'_> {
@@ -21,6 +22,7 @@ impl Unit<'_> {
         let Settle { task_id, fence, started_at, end } = settle;
         let Some(row) = self.task(task_id) else { return Ok(Answer::NotFound) };
         let row = row.clone();
+        let fence = if fault::is_on(Guard::Fence) { fence } else { row.state.fence };
         let (output, children, end) = match end {
             SettledEnd::Finished { output, children } => {
                 let room = self.trace(row.trace_id).map_or(0, |trace| self.trace_tasks_max.saturating_sub(trace.counts.total()));

@@ -16,6 +16,7 @@ use tower_domain::task::{ActorType, Attempt, Output, TaskError, TaskResult};
 use tower_domain::trace::{Counts, TriggerType};
 
 use crate::StoreError;
+use crate::fault::Point;
 
 /// The part of a task's row that rules look at or change.
 #[derive(Debug, Clone)]
@@ -190,9 +191,10 @@ pub(crate) trait Tx: Send {
     async fn due(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
     /// When the next waiting task is due.
     async fn next_due(&mut self) -> Result<Option<Timestamp>, StoreError>;
-    /// Claimed tasks of a host, or whose lease ended before an instant; up to `limit`.
+    /// Up to `limit` claimed tasks of a host.
     async fn claimed_by(&mut self, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError>;
-    async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
+    /// Up to `limit` claimed tasks whose lease ended before an instant, each with the host that held it.
+    async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError>;
     /// Moves the leases that a host holds on these tasks.
     async fn renew(&mut self, host: &str, ids: &[TaskId], until: Timestamp) -> Result<(), StoreError>;
     /// What the steps of these (claimed) tasks need.
@@ -208,4 +210,10 @@ pub(crate) trait Tx: Send {
     async fn known_keys(&mut self, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError>;
     /// Inserts or replaces.
     async fn insert_key(&mut self, key: &KnownKey, now: Timestamp) -> Result<(), StoreError>;
+    /// Deletes up to `limit` keys that are older than `not_before`.
+    async fn delete_keys(&mut self, not_before: Timestamp, limit: u32) -> Result<(), StoreError>;
+
+    /// A place between two statements, where tests have the process die: whatever came before it is with the database. With
+    /// [`Guard::Atomic`](crate::fault::Guard::Atomic) off, the transaction ends here and another begins.
+    async fn between(&mut self, point: Point) -> Result<(), StoreError>;
 }

@@ -11,6 +11,7 @@ use tower_domain::task::{Attempt, Status};
 
 use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::StoreError;
+use crate::fault::{self, Point};
 use crate::work::{Batch, Committed};
 
 /// A task in memory.
@@ -284,6 +285,7 @@ impl<'a> Unit<'a> {
             }
         }
         self.tx.insert_traces(&new_traces).await?;
+        self.between(Point::TracesWritten).await?;
         let mut fresh = std::mem::take(&mut self.fresh);
         self.fresh_deps.clear();
         for new in &mut fresh {
@@ -294,6 +296,7 @@ impl<'a> Unit<'a> {
             }
         }
         self.tx.insert_tasks(&fresh).await?;
+        self.between(Point::ChildrenWritten).await?;
         let mut changed = Vec::new();
         for entry in self.tasks.values_mut().filter(|entry| entry.dirty) {
             entry.dirty = false;
@@ -302,6 +305,7 @@ impl<'a> Unit<'a> {
         // In the order of the table, for the pages' sake.
         changed.sort_unstable_by_key(|(row, _)| row.id);
         self.tx.update_tasks(&changed, self.now).await?;
+        self.between(Point::TasksWritten).await?;
         let (mut put, mut delete) = (Vec::new(), Vec::new());
         for (id, place) in self.queue.drain() {
             match place {
@@ -312,15 +316,23 @@ impl<'a> Unit<'a> {
         self.tx.delete_queue(&delete).await?;
         put.sort_unstable_by_key(|row| row.task_id);
         self.tx.put_queue(&put).await?;
+        self.between(Point::QueueWritten).await?;
         self.tx.insert_events(&self.out.events[self.events_written..]).await?;
         self.events_written = self.out.events.len();
+        self.between(Point::EventsWritten).await?;
         let attempts = std::mem::take(&mut self.attempts);
         self.tx.insert_attempts(&attempts).await?;
+        self.between(Point::AttemptsWritten).await?;
         let mut traces = Vec::new();
         for entry in self.traces.values_mut().filter(|entry| entry.dirty) {
             entry.dirty = false;
             traces.push(entry.row.clone());
         }
         self.tx.update_traces(&traces).await
+    }
+
+    /// Stands between two statements, for tests.
+    pub(super) async fn between(&mut self, point: Point) -> Result<(), StoreError> {
+        if fault::COMPILED { self.tx.between(point).await } else { Ok(()) }
     }
 }

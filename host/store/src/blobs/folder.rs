@@ -15,6 +15,7 @@ use tower_domain::code_ref::Digest;
 use super::BlobStore;
 use super::memory::digest_of;
 use crate::StoreError;
+use crate::fault::{self, Point};
 
 /// Keeps bytes in a folder. One process at a time.
 #[derive(Debug, Clone)]
@@ -55,7 +56,8 @@ impl FolderBlobs {
         let temporary = self.root.join("tmp").join(self.written.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir_all(folder).map_err(failed("making", folder))?;
         let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        let placed = written.map_err(failed("writing", &temporary)).and_then(|()| fs::rename(&temporary, &path).map_err(failed("placing", &path)));
+        let written = written.map_err(failed("writing", &temporary)).and_then(|()| fault::point_now(Point::BlobWritten));
+        let placed = written.and_then(|()| fs::rename(&temporary, &path).map_err(failed("placing", &path)));
         if placed.is_err() {
             // It is removed at the next start if it is not now.
             let _ = fs::remove_file(&temporary);
@@ -65,6 +67,7 @@ impl FolderBlobs {
         for folder in path.ancestors().skip(1).take(3) {
             sync_folder(folder).map_err(failed("making durable", folder))?;
         }
+        fault::point_now(Point::BlobPlaced)?;
         Ok(digest)
     }
 

@@ -12,6 +12,7 @@ use super::rows::{Columns, Params};
 use super::{SqliteStore, statements};
 use crate::StoreError;
 use crate::definitions::{DefinitionFilter, DefinitionStore, Put};
+use crate::fault::{self, Point};
 use crate::read::{PAGE_MAX, Page, PageRequest};
 
 /// Columns of [`definition`], of `definitions AS d` with one of its `definition_versions AS v`.
@@ -83,6 +84,7 @@ impl DefinitionStore for SqliteStore {
         let mut params = Params::new();
         params.text(id.as_str()).int(next.version).int(spec.is_active).at(next.created_at).text(spec.user_id.as_str());
         query_with(PUT, params.into_list()).execute(&mut writer.conn).await?;
+        fault::point(Point::DefinitionWritten).await?;
         let mut params = Params::new();
         params.text(id.as_str()).int(next.version).at(now).text(spec.role.as_str()).text(text);
         query_with(PUT_VERSION, params.into_list()).execute(&mut writer.conn).await?;

@@ -12,6 +12,7 @@ use super::lists::cut;
 use super::rows::{Columns, Params};
 use super::{SqliteStore, statements};
 use crate::StoreError;
+use crate::fault::{self, Point};
 use crate::modules::{ModuleStore, TagMove};
 use crate::read::{PAGE_MAX, Page, PageRequest};
 
@@ -37,6 +38,7 @@ impl ModuleStore for SqliteStore {
         let mut writer = self.write().await;
         writer.begin().await?;
         let added = query_with(ADD, params.into_list()).execute(&mut writer.conn).await?.rows_affected() > 0;
+        fault::point(Point::ModuleWritten).await?;
         for tag in tags {
             set_tag(&mut writer.conn, name, tag, &digest, now).await?;
         }

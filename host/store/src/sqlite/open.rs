@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::{Place, SqliteOptions, SqliteStore, Writer};
 use crate::StoreError;
+use crate::fault::{self, Guard, Point};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
 
@@ -21,6 +22,9 @@ pub(super) const APPLICATION_ID: i64 = 0x544F_5752;
 
 /// How long a statement waits for a lock that another process holds on the file: a backup, say.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest file that is looked through for damage before it is used: what can be read in a moment.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
 
 /// Page cache of the writer, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 * 1024;
@@ -61,6 +65,10 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
     };
     let mut conn = connect.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")).connect().await?;
     migrate(&mut conn, &options.place).await?;
+    if !fault::is_on(Guard::Dedupe) {
+        // It would refuse what the guard lets through.
+        sqlx::query("DROP INDEX IF EXISTS events_outside").execute(&mut conn).await?;
+    }
     let virtual_time = super::tx_queue::virtual_time(&mut conn).await?;
     let readers = lock.is_some().then(|| {
         SqlitePoolOptions::new()
@@ -121,7 +129,7 @@ fn prepare(path: &Path) -> Result<File, StoreError> {
 /// Looks at a file that is there with a connection that changes nothing.
 async fn probe(path: &Path) -> Result<(), StoreError> {
     let shown = path.display();
-    let broken = |error: sqlx::Error| StoreError::Unusable(format!("{shown} cannot be read as a database: {error}"));
+    let broken = |error: sqlx::Error| StoreError::Unusable(format!("{shown} cannot be used as a database: {error}"));
     let mut conn = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging().connect().await.map_err(broken)?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetch_one(&mut conn).await.map_err(broken)?;
     let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut conn).await.map_err(broken)?;
@@ -136,6 +144,14 @@ async fn probe(path: &Path) -> Result<(), StoreError> {
             return Err(newer(path));
         }
     }
+    if std::fs::metadata(path).is_ok_and(|found| found.len() <= CHECKED_BYTES_MAX) {
+        // Whether pages are whole; what is on them is for the invariants.
+        sqlx::query("PRAGMA ignore_check_constraints = ON").execute(&mut conn).await.map_err(broken)?;
+        let damage: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
+        if damage != "ok" {
+            return Err(StoreError::Unusable(format!("{shown} is damaged ({}); restore a copy of it", damage.replace('\n', " "))));
+        }
+    }
     conn.close().await.map_err(broken)
 }
 
@@ -144,6 +160,12 @@ pub(super) fn newer(path: &Path) -> StoreError {
 }
 
 async fn migrate(conn: &mut SqliteConnection, place: &Place) -> Result<(), StoreError> {
+    if fault::is_armed(Point::MigrationApplied) {
+        for migration in MIGRATIONS.iter() {
+            MIGRATIONS.run_direct(Some(migration.version), conn, false).await?;
+            fault::point(Point::MigrationApplied).await?;
+        }
+    }
     match (MIGRATIONS.run_direct(None, conn, false).await, place) {
         (Ok(()), _) => Ok(()),
         (Err(MigrateError::VersionMissing(_)), Place::File(path)) => Err(newer(path)),

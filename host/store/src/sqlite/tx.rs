@@ -16,6 +16,7 @@ use super::rows::Params;
 use super::{tx_queue, tx_read, tx_write};
 use crate::StoreError;
 use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, OldTask, QueueRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
+use crate::fault::{self, Guard, Point};
 
 /// A transaction under way.
 ///
@@ -150,7 +151,7 @@ impl Tx for SqliteTx<'_> {
         tx_queue::claimed_by(self, host, limit).await
     }
 
-    async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError> {
         tx_queue::overdue(self, now, limit).await
     }
 
@@ -187,5 +188,21 @@ impl Tx for SqliteTx<'_> {
     async fn insert_key(&mut self, key: &KnownKey, now: Timestamp) -> Result<(), StoreError> {
         tx_write::insert_key(self, key, now);
         Ok(())
+    }
+
+    async fn delete_keys(&mut self, not_before: Timestamp, limit: u32) -> Result<(), StoreError> {
+        tx_write::delete_keys(self, not_before, limit);
+        Ok(())
+    }
+
+    async fn between(&mut self, point: Point) -> Result<(), StoreError> {
+        let cut = !fault::is_on(Guard::Atomic);
+        if cut {
+            self.stage("COMMIT; BEGIN IMMEDIATE");
+        }
+        if cut || fault::is_armed(point) {
+            self.run().await?;
+        }
+        fault::point(point).await
     }
 }

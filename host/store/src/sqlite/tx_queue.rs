@@ -34,7 +34,7 @@ statements! {
     DUE = "SELECT task_id FROM queue WHERE place = 1 AND due <= ? ORDER BY due LIMIT ?";
     NEXT_DUE = "SELECT due FROM queue WHERE place = 1 ORDER BY due LIMIT 1";
     CLAIMED_BY = "SELECT task_id FROM queue WHERE place = 2 AND owner = ? LIMIT ?";
-    OVERDUE = "SELECT task_id FROM queue INDEXED BY queue_claimed WHERE place = 2 AND lease_until < ? LIMIT ?";
+    OVERDUE = "SELECT task_id, owner FROM queue INDEXED BY queue_claimed WHERE place = 2 AND lease_until < ? LIMIT ?";
     RENEW = "UPDATE queue SET lease_until = ? WHERE place = 2 AND owner = ? AND task_id IN (SELECT unhex(i.value) FROM json_each(?) AS i)";
     // What was claimed last tells how far it had come; else one look at the head of each priority.
     VIRTUAL_TIME = "SELECT coalesce((SELECT max(c.rank) FROM queue AS c INDEXED BY queue_claimed WHERE c.place = 2), \
@@ -116,10 +116,16 @@ pub(super) async fn claimed_by(tx: &mut SqliteTx<'_>, host: &str, limit: u32) ->
     ids(tx.fetch(CLAIMED_BY).await?)
 }
 
-/// Claimed tasks whose lease is over.
-pub(super) async fn overdue(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+/// Claimed tasks whose lease is over, each with the host that held it.
+pub(super) async fn overdue(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError> {
     tx.params.at(now).int(limit);
-    ids(tx.fetch(OVERDUE).await?)
+    let rows = tx.fetch(OVERDUE).await?;
+    rows.iter()
+        .map(|row| {
+            let mut columns = Columns::of(row, "queue");
+            Ok((columns.id()?, columns.text()?))
+        })
+        .collect()
 }
 
 fn ids(rows: Vec<SqliteRow>) -> Result<Vec<TaskId>, StoreError> {

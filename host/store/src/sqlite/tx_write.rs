@@ -96,6 +96,7 @@ pub(super) static ROWS: &[(&str, &Rows)] = &[
 
 statements! {
     INSERT_CONTROL_EVENT = "INSERT INTO control_events (trace_id, id, task_id, action, created_at, triggered_by, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
+    DELETE_KEYS = "DELETE FROM idempotency_keys WHERE key IN (SELECT k.key FROM idempotency_keys AS k WHERE k.created_at < ? LIMIT ?)";
     INSERT_KEY = "INSERT INTO idempotency_keys (key, fingerprint, trace_id, root_task_id, created_at) VALUES (?, ?, ?, ?, ?) \
          ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, trace_id = excluded.trace_id, \
          root_task_id = excluded.root_task_id, created_at = excluded.created_at";
@@ -253,4 +254,10 @@ pub(super) fn insert_control_event(tx: &mut SqliteTx<'_>, order: &ControlEvent) 
 pub(super) fn insert_key(tx: &mut SqliteTx<'_>, key: &KnownKey, now: Timestamp) {
     tx.params.text(key.key.as_str()).bytes(&key.fingerprint).id(key.trace_id).id(key.root_task_id).at(now);
     tx.stage(INSERT_KEY);
+}
+
+/// Forgets callers' keys that are too old to count.
+pub(super) fn delete_keys(tx: &mut SqliteTx<'_>, not_before: Timestamp, limit: u32) {
+    tx.params.at(not_before).int(limit);
+    tx.stage(DELETE_KEYS);
 }

@@ -5,12 +5,14 @@ use async_trait::async_trait;
 use super::SqliteStore;
 use super::tx::SqliteTx;
 use crate::StoreError;
+use crate::fault::{self, Point};
 use crate::work::{Batch, Committed, WorkStore};
 
 #[async_trait]
 impl WorkStore for SqliteStore {
     #[tracing::instrument(name = "store.commit", level = "debug", skip_all, fields(commands = batch.commands.len()))]
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        fault::point(Point::Committing).await?;
         let mut guard = self.write().await;
         let writer = &mut *guard;
         writer.open = true;
@@ -36,6 +38,15 @@ impl WorkStore for SqliteStore {
                 Err(error)
             }
         }
+    }
+
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        fault::point(Point::Committing).await?;
+        let mut writer = self.write().await;
+        writer.begin().await?;
+        // The first page of the file, which has to go to the disk like any other.
+        sqlx::query("PRAGMA user_version = 0").execute(&mut writer.conn).await?;
+        writer.commit().await
     }
 }
 

@@ -136,6 +136,8 @@ pub(crate) async fn an_overdue_claim_is_taken_back_and_a_renewed_one_is_not(worl
     world.clock.advance(LEASE / 2 + Duration::from_secs(1));
     assert_eq!(world.answer(Command::Expire(Expire::Overdue)).await, Answer::Done);
     assert_eq!((world.task(one).await.phase, world.task(other).await.phase), (Phase::Queued, Phase::Executing));
+    let attempts = world.stores.read.attempts(one).await.unwrap();
+    assert_eq!((attempts[0].host.as_str(), attempts[0].result.as_str()), ("host-2", "LEASE_EXPIRED"), "who held it, not who took it back");
 }
 
 pub(crate) async fn a_host_that_starts_anew_gets_its_tasks_back_in_the_queue(world: World) {

@@ -49,6 +49,7 @@ conformance! {
         the_same_key_for_the_same_is_answered_with_the_first_trace,
         the_same_key_for_something_else_is_refused,
         a_key_is_forgotten_in_time,
+        old_keys_are_deleted_and_young_ones_are_not,
         a_trace_with_a_later_time_waits_for_it,
     }
     claims::{

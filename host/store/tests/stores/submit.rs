@@ -69,6 +69,22 @@ pub(crate) async fn a_key_is_forgotten_in_time(world: World) {
     assert_eq!(world.answer(Command::Submit(Box::new(with_key(&world, 2)))).await, Answer::Replayed { trace_id: second, root_task_id });
 }
 
+pub(crate) async fn old_keys_are_deleted_and_young_ones_are_not(world: World) {
+    let keyed = |key: &str, not_before| Idempotency { key: key.to_owned(), not_before, ..with_key(&world, 1).idempotency.unwrap() };
+    let submit = |idempotency| world.submit_as(NewTrace { idempotency: Some(idempotency), ..world.new_trace() });
+    let long_ago = world.now();
+    let (old, _) = submit(keyed("old", long_ago)).await;
+    world.clock.advance(Duration::from_secs(60));
+    let not_before = world.now();
+    let (young, _) = submit(keyed("young", long_ago)).await;
+    assert_eq!(world.answer(Command::ForgetKeys { not_before }).await, Answer::Done);
+    // By its age alone each would still be known.
+    let (again, _) = submit(keyed("old", long_ago)).await;
+    assert_ne!(again, old);
+    let same = NewTrace { idempotency: Some(keyed("young", long_ago)), ..world.new_trace() };
+    assert!(matches!(world.answer(Command::Submit(Box::new(same))).await, Answer::Replayed { trace_id, .. } if trace_id == young));
+}
+
 pub(crate) async fn a_trace_with_a_later_time_waits_for_it(world: World) {
     let at = world.now().plus(Duration::from_secs(60));
     let (_, root) = world.submit_as(NewTrace { run_after: Some(at), ..world.new_trace() }).await;

@@ -60,7 +60,7 @@ pub(super) async fn find_liveness() -> Json<Health> {
 /// 503 while the host goes down, and while the database does not answer or cannot be written.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn find_readiness(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
-    let database = api.probe.ask(&*api.stores().read).await;
+    let database = api.engine.is_healthy() && api.probe.ask(&*api.stores().read).await;
     let readiness = Readiness::of(database, api.engine.load());
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))

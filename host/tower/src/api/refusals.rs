@@ -6,18 +6,29 @@ use tower_engine::orders::{DefinitionError, OrderError, ParamError, StoreFailure
 use tower_store::StoreError;
 
 use super::extract::field_problems;
-use super::problem::{Problem, codes};
+use super::problem::{Problem, causes, codes};
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error)
+        store_failed(&error)
     }
 }
 
 impl From<StoreFailure> for Problem {
     fn from(failure: StoreFailure) -> Self {
-        Self::internal(&*failure.0)
+        store_failed(&failure.0)
     }
+}
+
+/// A store that is away may be back soon; what it cannot digest is the host's fault.
+fn store_failed(error: &StoreError) -> Problem {
+    if !error.is_outage() {
+        return Problem::internal(error);
+    }
+    tracing::error!(error = %causes(error), "a request failed: the store is away");
+    Problem::new(&codes::UNAVAILABLE, "the database or the disk cannot be read or written now")
+        .with_hint("send it again later, with the same Idempotency-Key if it has one; the host's log says what is wrong")
+        .with_retry_after(5)
 }
 
 fn shutting_down() -> Problem {

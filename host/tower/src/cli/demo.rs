@@ -20,7 +20,7 @@ use super::run::print;
 use super::serve::{Signals, not_started, until_stopped};
 use crate::api::types::{TraceBody, TraceStarted};
 use crate::app::App;
-use crate::config::{CompileArgs, ConnectionLimits, HostConfig, Mount, ServeConfig};
+use crate::config::{CompileArgs, ConnectionLimits, HostConfig, LEASE_DEFAULT, Mount, ServeConfig};
 
 /// What is shown.
 const EXAMPLES: [&str; 2] = ["financial-analysis", "code-survey"];
@@ -73,7 +73,7 @@ fn config(args: &DemoArgs, data_dir: PathBuf) -> Result<ServeConfig, Failure> {
     Ok(ServeConfig {
         listen: ([127, 0, 0, 1], args.port).into(),
         data_dir,
-        host: HostConfig { slots: 256, cancel_grace: GRACE, mounts, compile: CompileArgs::default() },
+        host: HostConfig { slots: 256, cancel_grace: GRACE, lease: LEASE_DEFAULT, mounts, compile: CompileArgs::default() },
         module_bytes_max: 64 << 20,
         limits: ConnectionLimits::default(),
     })

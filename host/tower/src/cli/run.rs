@@ -24,7 +24,7 @@ use crate::api::ModuleGate;
 use crate::api::problem::{Problem, codes};
 use crate::api::types::TraceBody;
 use crate::app::Host;
-use crate::config::{CompileArgs, HostConfig, Mount, parse_duration};
+use crate::config::{CompileArgs, HostConfig, LEASE_DEFAULT, Mount, parse_duration};
 
 /// Runs a component and everything it splits off.
 #[derive(Debug, Args)]
@@ -54,7 +54,8 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Failure>
     let project = Project::named(&args.project)?;
     let definition = definition(&args, &project)?;
     let params = project.params.overlaid(&args.params.read()?);
-    let host = Host::in_memory(&HostConfig { slots: 256, cancel_grace: args.cancel_grace, mounts: args.mounts, compile: args.compile }).await?;
+    let host =
+        Host::in_memory(&HostConfig { slots: 256, cancel_grace: args.cancel_grace, lease: LEASE_DEFAULT, mounts: args.mounts, compile: args.compile }).await?;
     let ended = run_on(&host, &project, definition, params, args.cancel_after, context).await;
     // Fetched before the host goes, and with it everything that it kept.
     let shown = match ended {

@@ -40,7 +40,7 @@ pub(crate) fn not_started(error: anyhow::Error) -> Failure {
         (Some(StoreError::OtherSchema(_)), _) => &codes::OTHER_SCHEMA,
         (Some(StoreError::Unusable(_)), _) => &codes::UNUSABLE,
         (None, Some(ErrorKind::AddrInUse)) => &codes::PORT_TAKEN,
-        (None, Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)) => {
+        (None | Some(StoreError::Blobs { .. }), Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)) => {
             return Failure::own(&codes::UNUSABLE, format!("{error:#}"))
                 .help("name a folder that can be written to with --data-dir, and a port that may be listened on with --listen");
         }
@@ -53,9 +53,13 @@ pub(crate) fn not_started(error: anyhow::Error) -> Failure {
 pub(crate) async fn until_stopped(app: App, signals: &mut Signals, grace: Duration) -> Result<(), Failure> {
     signals.next().await;
     err_line(&format!("stopping: running steps have {}s; again to stop at once", grace.as_secs_f64()));
+    let engine = app.engine();
     tokio::select! {
         () = app.stop(grace) => Ok(()),
-        () = signals.next() => Err(Failure::own(&codes::INTERRUPTED, "stopped at once; what was running begins again at the next start")),
+        () = signals.next() => {
+            engine.abandon();
+            Err(Failure::own(&codes::INTERRUPTED, "stopped at once; what was running begins again at the next start"))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod reference;
 mod serve;
 
 pub(crate) use layers::{Effective, Origin, Setting, SettingsArgs};
-pub(crate) use serve::{CompileArgs, ConnectionLimits, HostConfig, Mount, ServeArgs, ServeConfig};
+pub(crate) use serve::{CompileArgs, ConnectionLimits, HostConfig, LEASE_DEFAULT, Mount, ServeArgs, ServeConfig};
 
 use std::time::Duration;
 

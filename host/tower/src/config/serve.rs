@@ -16,6 +16,12 @@ use crate::server::Patience;
 /// What a timeout may be.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
+/// Shortest and longest lease: below, a busy disk would lose claims; above, a host that is gone would keep them for long.
+const LEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+/// How long a claim holds unless something else is set.
+pub(crate) const LEASE_DEFAULT: Duration = Duration::from_secs(30);
+
 /// Settings as flags and environment variables; their headings are the sections of files.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
@@ -37,6 +43,9 @@ pub(crate) struct ServeArgs {
     /// How long a cancelled step, and at shutdown any step, may go on
     #[arg(long, help_heading = "Host", env = "TOWER_CANCEL_GRACE", default_value = "5s", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) cancel_grace: Duration,
+    /// How long a claim holds without a renewal; it is renewed three times as often
+    #[arg(long, help_heading = "Host", env = "TOWER_LEASE", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) lease: Duration,
     /// A folder that definitions may be granted by this name, read-only (repeatable)
     #[arg(long = "mount", help_heading = "Host", env = "TOWER_MOUNTS", value_name = "NAME=DIR", value_delimiter = ',')]
     pub(crate) mounts: Vec<Mount>,
@@ -145,6 +154,8 @@ pub(crate) struct HostConfig {
     pub(crate) slots: u32,
     /// For cancelled steps, and at shutdown for all.
     pub(crate) cancel_grace: Duration,
+    /// How long a claim holds without a renewal.
+    pub(crate) lease: Duration,
     /// Folders that may be granted.
     pub(crate) mounts: Vec<Mount>,
     /// What compiling one module may use.
@@ -160,6 +171,7 @@ impl ServeArgs {
              help: listen on 127.0.0.1 and put a proxy with authentication in front",
             self.listen
         );
+        anyhow::ensure!(LEASE.contains(&self.lease), "--lease {:?}: 1s to 1h", self.lease);
         for (index, mount) in self.mounts.iter().enumerate() {
             anyhow::ensure!(mount.dir.is_dir(), "--mount {}={}: there is no such folder", mount.name, mount.dir.display());
             anyhow::ensure!(!self.mounts[..index].iter().any(|other| other.name == mount.name), "--mount {}: given twice", mount.name);
@@ -168,7 +180,7 @@ impl ServeArgs {
         Ok(ServeConfig {
             listen: self.listen,
             data_dir: self.data_dir,
-            host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, mounts: self.mounts, compile: self.compile },
+            host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, lease: self.lease, mounts: self.mounts, compile: self.compile },
             module_bytes_max: self.module_mib_max as usize * 1024 * 1024,
             limits,
         })
@@ -220,7 +232,7 @@ mod tests {
     fn the_defaults_are_sound() {
         let config = args(&[]).unwrap().check().unwrap();
         assert_eq!((config.listen.port(), config.host.slots, config.module_bytes_max), (8001, 256, 64 << 20));
-        assert_eq!(config.host.cancel_grace, Duration::from_secs(5));
+        assert_eq!((config.host.cancel_grace, config.host.lease), (Duration::from_secs(5), LEASE_DEFAULT));
         // What the demo runs with is what the flags say.
         let (flags, plain) = (format!("{:?}", config.limits), format!("{:?}", ConnectionLimits::default()));
         assert_eq!(flags, plain);
@@ -242,6 +254,14 @@ mod tests {
             assert!(refused.to_string().contains("no authentication"), "{refused}");
         }
         assert!(args(&["--listen", "[::1]:0"]).unwrap().check().is_ok());
+    }
+
+    #[test]
+    fn a_lease_is_neither_short_nor_long() {
+        for lease in ["999ms", "61m", "0s"] {
+            assert!(args(&["--lease", lease]).unwrap().check().is_err(), "{lease}");
+        }
+        assert_eq!(args(&["--lease", "1s"]).unwrap().check().unwrap().host.lease, Duration::from_secs(1));
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Health {
 pub(crate) struct Readiness {
     /// `ready` or `not_ready`.
     pub(crate) status: String,
-    /// Whether the database answers and can be written.
+    /// Whether the database answers and can be written, and what was to be written last was written.
     pub(crate) database: bool,
     /// Whether work is being taken.
     pub(crate) accepting: bool,

@@ -132,7 +132,7 @@ async fn f10_a_host_that_dies_between_two_migrations_completes_them_at_its_next_
         assert_eq!(host.death().await.signal(), Some(SIGABRT), "{fault}");
         host.variables = quiet(&host);
         host.restart().await;
-        assert_eq!(host.get("/api/v1/ready").await["status"], "ready");
+        assert_eq!(host.get("/api/v1/readyz").await["status"], "ready");
         host.terminate().await;
         is_sound(&host, &Book::default(), &fault).await;
     }

@@ -26,7 +26,7 @@ async fn begin(host: &Host, params: Value) -> (Book, String) {
 async fn children_run(host: &Host, trace: &str, count: usize) {
     let path = format!("{trace}/tasks?status=RUNNING&layer=1&limit=500");
     host.until("children to run", &path, |page| (page["items"].as_array()?.len() >= count).then_some(())).await;
-    host.until("their code to run", "/api/v1/ready", |ready| (ready["running"].as_u64()? as usize >= count).then_some(())).await;
+    host.until("their code to run", "/api/v1/readyz", |ready| (ready["running"].as_u64()? as usize >= count).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn f38_a_restart_with_thousands_of_claims_and_waiting_tasks_is_swift_and_s
     conn.close().await.unwrap();
     let begin = Instant::now();
     host.restart().await;
-    host.until("claims to run", "/api/v1/ready", |ready| (ready["running"].as_u64()? > 0).then_some(())).await;
+    host.until("claims to run", "/api/v1/readyz", |ready| (ready["running"].as_u64()? > 0).then_some(())).await;
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     book.ended(&host).await;
     let hosts = host.all(&format!("{trace}/tasks?layer=1")).await;
@@ -139,7 +139,7 @@ async fn descriptors_that_run_out_are_survived_and_no_step_pays_for_it() {
         ] }),
     )
     .await;
-    host.until("the first to run", "/api/v1/ready", |ready| (ready["running"] == 1).then_some(())).await;
+    host.until("the first to run", "/api/v1/readyz", |ready| (ready["running"] == 1).then_some(())).await;
     let open = std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count();
     let limit = |most: &str| {
         assert!(Command::new("prlimit").args(["--pid", &host.pid().to_string(), &format!("--nofile={most}:")]).status().unwrap().success());
@@ -164,7 +164,7 @@ async fn descriptors_that_run_out_are_survived_and_no_step_pays_for_it() {
     book.ended(&host).await;
     let tasks = host.all(&format!("{trace}/tasks")).await;
     assert!(tasks.iter().all(|task| task["status"] == "SUCCESS" && task["attempt"] == 1), "{tasks:?}");
-    assert_eq!(host.get("/api/v1/ready").await["status"], "ready");
+    assert_eq!(host.get("/api/v1/readyz").await["status"], "ready");
     host.terminate().await;
     is_sound(&host, &book, "at the end").await;
 }

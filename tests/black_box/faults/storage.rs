@@ -34,7 +34,7 @@ async fn at_work(host: &mut Host) -> Book {
 async fn readiness_is(host: &Host, wanted: StatusCode) {
     let begin = Instant::now();
     loop {
-        let (status, body) = host.send(Method::GET, "/api/v1/ready", None).await;
+        let (status, body) = host.send(Method::GET, "/api/v1/readyz", None).await;
         if status == wanted {
             return;
         }
@@ -164,11 +164,15 @@ async fn left() -> Host {
 
 /// It does not start, and says why.
 async fn refuses_to_start(host: &Host, why: &str) {
+    refuses_with(host, why, 2, "error[UNUSABLE]").await;
+}
+
+async fn refuses_with(host: &Host, why: &str, exit: i32, code: &str) {
     let mut command = tokio::process::Command::from(host.command());
     let output = tokio::time::timeout(Duration::from_secs(60), command.kill_on_drop(true).output()).await.expect(why).unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!((output.status.code(), said.contains(why)), (Some(2), true), "{why}: {said}");
-    assert!(said.contains("error[UNUSABLE]") && said.contains("--data-dir"), "{said}");
+    assert_eq!((output.status.code(), said.contains(why)), (Some(exit), true), "{why}: {said}");
+    assert!(said.contains(code) && said.contains("  help: "), "{said}");
     assert!(output.stdout.is_empty());
 }
 
@@ -191,17 +195,19 @@ async fn f17_a_damaged_or_strange_database_is_refused_with_what_is_wrong() {
         refuses_to_start(&host, why).await;
         std::fs::write(&path, &whole).unwrap();
     }
-    for (statement, why) in [
+    for (statement, why, exit, code) in [
         (
             "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1",
             "newer version",
+            5,
+            "error[OTHER_SCHEMA]",
         ),
-        ("PRAGMA application_id = 7", "another program"),
+        ("PRAGMA application_id = 7", "another program", 2, "error[UNUSABLE]"),
     ] {
         let mut conn = database(&host).await;
         sqlx::query(statement).execute(&mut conn).await.unwrap();
         conn.close().await.unwrap();
-        refuses_to_start(&host, why).await;
+        refuses_with(&host, why, exit, code).await;
         std::fs::write(&path, &whole).unwrap();
     }
 }

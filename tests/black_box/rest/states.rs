@@ -273,7 +273,7 @@ async fn a_host_whose_database_cannot_be_written_is_not_ready_until_it_can() {
         assert_eq!(host.send(Method::GET, path, None).await.0, StatusCode::OK, "{path}");
     }
     let refused = host.send(Method::POST, TRACES, Some(json!({ "definition": "probe", "params": { "do": "echo" } }))).await;
-    assert_problem(&refused, 500, "INTERNAL");
+    assert_problem(&refused, 503, "UNAVAILABLE");
     grow(None);
     assert_eq!(readiness(StatusCode::OK).await["status"], "ready");
     assert_eq!(host.run("probe", json!({ "do": "echo" })).await["status"], "SUCCESS");

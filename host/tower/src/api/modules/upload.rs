@@ -13,7 +13,7 @@ use tower_domain::name::Name;
 use utoipa::IntoParams;
 
 use crate::api::Api;
-use crate::api::extract::{QueryOf, Room, media_type, read_body};
+use crate::api::extract::{QueryOf, Room, discard, media_type, read_body};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::traces::CALLER;
 use crate::api::types::ModuleBody;
@@ -58,7 +58,10 @@ pub(crate) struct UploadQuery {
 )]
 pub(crate) async fn upload_module(State(api): State<Api>, QueryOf(query): QueryOf<UploadQuery>, request: Request) -> Result<Response, Problem> {
     // Before the body is read: whoever waits to be compiled keeps others waiting.
-    let _place = api.uploads.clone().try_acquire_owned().map_err(|_| busy("too many uploads are under way"))?;
+    let Ok(_place) = api.uploads.clone().try_acquire_owned() else {
+        discard(request.into_body().into_data_stream()).await;
+        return Err(busy("too many uploads are under way"));
+    };
     // The room is kept until the bytes are where they belong.
     let (headers, bytes, _room) = component(request, &api).await?;
     let module = admit(&api, &headers, bytes.clone()).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_domain::clock::Timestamp;
 use tower_domain::codes;
+use tower_domain::id::TaskId;
 use tower_domain::step::StepFailure;
 use tower_store::StoreError;
 use tower_store::fault::{self, Point};
@@ -20,6 +21,8 @@ use crate::orders::StoreFailure;
 const BATCH_MAX: usize = 2_000;
 /// How long to wait before a failing store is asked again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How often callers' keys that are too old are looked for.
+const FORGET_KEYS_EVERY: Duration = Duration::from_secs(5);
 /// Longest sleep of the committer; a bound for waits that a clock step would stretch.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,7 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
     let mut more = true;
     let mut held_back: Vec<Order> = Vec::new();
     let mut upkeep_pace = Pace::new(inner.config.lease / 3, Instant::now());
+    let mut keys_pace = Pace::new(FORGET_KEYS_EVERY, Instant::now());
     loop {
         let mut orders = std::mem::take(&mut held_back);
         if !orders.is_empty() {
@@ -40,19 +44,26 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
                 biased;
                 _ = from.orders.recv_many(&mut orders, BATCH_MAX) => {}
                 () = inner.stop.cancelled() => break,
-                () = tokio::time::sleep_until(upkeep_pace.at) => {}
+                () = tokio::time::sleep_until(upkeep_pace.at.min(keys_pace.at)) => {}
                 () = from.wake.notified() => {}
                 () = tokio::time::sleep(due) => {}
             }
         }
-        // Looked at in every round, so that no load keeps it from its turn.
-        if upkeep_pace.is_due(Instant::now()) {
-            orders.extend(upkeep(&inner).await);
-        }
+        // Looked at in every round, so that no load keeps it from its turn; and noted before the outcomes are gathered: a step that is not
+        // among those that are held has ended, and its outcome is among those that are gathered.
+        let held = upkeep_pace.is_due(Instant::now()).then(|| inner.claims.held());
         while orders.len() < BATCH_MAX
             && let Ok(order) = from.orders.try_recv()
         {
             orders.push(order);
+        }
+        if let Some(held) = held {
+            let all_gathered = orders.len() < BATCH_MAX;
+            orders.extend(upkeep(&inner, held, all_gathered).await);
+        }
+        if keys_pace.is_due(Instant::now()) {
+            let not_before = inner.config.keys_not_before(inner.clock.now());
+            orders.push(Order { command: Command::ForgetKeys { not_before }, reply: None });
         }
         let outcome = commit(&inner, orders, true).await;
         next_due = outcome.next_due;
@@ -92,17 +103,18 @@ impl Pace {
     }
 }
 
-/// What a host does as long as it lives: keeps its claims, takes back those of hosts that do not, and forgets old keys.
-async fn upkeep(inner: &Inner) -> Vec<Order> {
-    let now = inner.clock.now();
+/// What a host does as long as it lives: keeps its claims, and takes back those of hosts that do not. While outcomes wait that were not
+/// gathered yet, none is taken back: it might be one of theirs.
+async fn upkeep(inner: &Inner, held: Vec<TaskId>, all_gathered: bool) -> Vec<Order> {
     let mut commands = Vec::new();
-    let load = inner.claims.load();
-    if (load.running > 0 || load.claimed_ahead > 0) && fault::point(Point::Renewing).await.is_ok() {
+    if !held.is_empty() && fault::point(Point::Renewing).await.is_ok() {
         // Before the next, so that a host that was away for long does not take back what it still holds.
-        commands.push(Command::Renew { host: inner.config.host.clone(), held: inner.claims.held(), until: now.plus(inner.config.lease) });
+        let until = inner.clock.now().plus(inner.config.lease);
+        commands.push(Command::Renew { host: inner.config.host.clone(), held, until });
     }
-    commands.push(Command::Expire(Expire::Overdue));
-    commands.push(Command::ForgetKeys { not_before: inner.config.keys_not_before(now) });
+    if all_gathered {
+        commands.push(Command::Expire(Expire::Overdue));
+    }
     commands.into_iter().map(|command| Order { command, reply: None }).collect()
 }
 

@@ -226,6 +226,10 @@ impl Inner {
                 () = self.stop.cancelled() => return,
                 _ = pace.tick() => {}
             }
+            // While nothing can be written, reports gather where they are bounded.
+            if !self.is_healthy() {
+                continue;
+            }
             let observers = std::mem::take(&mut *self.observers.lock());
             for observer in observers {
                 observer.collect(|observe| self.commits.tell(Command::Observe(observe)));

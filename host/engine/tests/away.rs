@@ -46,7 +46,7 @@ impl WorkStore for Away {
 
     async fn check_writable(&self) -> Result<(), StoreError> {
         if self.is_away.load(Ordering::SeqCst) {
-            return Err(StoreError::Blobs { what: "writing".to_owned(), source: std::io::Error::other("away, as the test says") });
+            return Err(StoreError::Blobs { what: "writing".to_owned(), source: std::io::ErrorKind::StorageFull.into() });
         }
         self.work.check_writable().await
     }

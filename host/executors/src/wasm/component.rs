@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use tower_domain::step::HostTrouble;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::bindings::{aggregate, step};
+use super::compile::CompileError;
 use super::guest_state::GuestState;
 use super::inspect::InspectError;
 use super::settings::TABLES_A_SLOT;
@@ -35,17 +37,13 @@ impl Loader {
     /// # Safety
     /// The file is what a worker of this host's compiler wrote, or a copy of it that was authenticated, and nobody changes it
     /// as long as the component lives.
-    pub(crate) unsafe fn load(&self, image: &Path, aggregates: bool) -> Result<LoadedComponent, InspectError> {
-        let component = unsafe { Component::deserialize_file(&self.engine, image) };
-        let component = component.map_err(|error| {
-            // The pool says which of its bounds it is.
-            InspectError::StaticLimit(InspectError::cleaned(&format!("{error:#}")))
-        })?;
-        component.initialize_copy_on_write_image().map_err(|error| InspectError::StaticLimit(InspectError::cleaned(&format!("{error:#}"))))?;
+    pub(crate) unsafe fn load(&self, image: &Path, aggregates: bool) -> Result<LoadedComponent, CompileError> {
+        let component = unsafe { Component::deserialize_file(&self.engine, image) }.map_err(|error| not_mapped(&error))?;
+        component.initialize_copy_on_write_image().map_err(|error| not_mapped(&error))?;
         let loaded = self.link(&component, aggregates)?;
         if loaded.slots > self.slots {
             let text = format!("one run takes {} slots of the sandbox, and it has {}; raise `slots`", loaded.slots, self.slots);
-            return Err(InspectError::StaticLimit(text));
+            return Err(InspectError::StaticLimit(text).into());
         }
         Ok(loaded)
     }
@@ -66,4 +64,14 @@ impl Loader {
             code_bytes: (image.end as usize).saturating_sub(image.start as usize),
         })
     }
+}
+
+/// Too few descriptors or too little memory are the machine's affair, and pass; the pool's bounds are the module's.
+fn not_mapped(error: &wasmtime::Error) -> CompileError {
+    let text = InspectError::cleaned(&format!("{error:#}"));
+    if error.chain().any(|cause| cause.is::<std::io::Error>() || cause.is::<rustix::io::Errno>()) {
+        return HostTrouble(format!("the machine code cannot be loaded: {text}")).into();
+    }
+    // It says which of them it is.
+    InspectError::StaticLimit(text).into()
 }

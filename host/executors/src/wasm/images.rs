@@ -6,6 +6,7 @@
 //!
 //! A cache: nothing is made durable, and what a crash left half-written has no valid code.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -28,6 +29,11 @@ use super::inspect::InspectError;
 const KEY_BYTES: usize = 64;
 /// Longest entry that is read, in bytes.
 const ENTRY_BYTES_MAX: u64 = 64 << 20;
+
+/// Modules that are kept at the most, those that were refused included.
+const ENTRIES_MAX: usize = 10_000;
+/// The files of an entry. Without the first, the second is nothing.
+const KINDS: [&str; 2] = ["json", "image"];
 
 /// The folder.
 pub(crate) struct Images {
@@ -64,8 +70,10 @@ impl Images {
         let settings = hasher.finish();
         let folder = root.join(format!("{settings:016x}"));
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        for left_over in fs::read_dir(&folder)?.flatten().filter(|file| file.file_name().to_string_lossy().starts_with("new-")) {
-            fs::remove_file(left_over.path())?;
+        for engine in engines(root)? {
+            for left_over in fs::read_dir(engine)?.flatten().filter(|file| file.file_name().to_string_lossy().starts_with("new-")) {
+                remove(&left_over.path())?;
+            }
         }
         Ok(Self { key: key(&root.join("key"))?, root: root.to_owned(), folder, settings, bytes_max, limits })
     }
@@ -81,7 +89,10 @@ impl Images {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%digest, %error, "a native image that was kept is not used; the module is compiled again");
-                self.forget(digest);
+                // What cannot be read just now may be sound.
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) {
+                    self.forget(digest);
+                }
                 None
             }
         }
@@ -122,7 +133,10 @@ impl Images {
         let mut mac = self.mac(digest, &json);
         io::copy(&mut compiled.image.reopen()?, &mut Authenticated(&mut mac))?;
         compiled.image.persist(self.path(digest, "image"))?;
-        self.write(digest, &json, mac)?;
+        if let Err(error) = self.write(digest, &json, mac) {
+            self.forget(digest);
+            return Err(error);
+        }
         self.make_room(digest)
     }
 
@@ -130,13 +144,14 @@ impl Images {
     pub(crate) fn keep_refusal(&self, digest: &Digest, refused: &InspectError) -> io::Result<()> {
         let json = serde_json::to_string(&Entry::Refused(refused.clone(), self.limits))?;
         let mac = self.mac(digest, &json);
-        self.write(digest, &json, mac)
+        self.write(digest, &json, mac)?;
+        self.make_room(digest)
     }
 
     /// Removes what is kept of a module.
     pub(crate) fn forget(&self, digest: &Digest) {
-        for kind in ["json", "image"] {
-            let _ = fs::remove_file(self.path(digest, kind));
+        for kind in KINDS {
+            let _ = remove(&self.path(digest, kind));
         }
     }
 
@@ -163,29 +178,48 @@ impl Images {
         self.folder.join(format!("{}.{kind}", text.strip_prefix("sha256:").unwrap_or(&text)))
     }
 
-    /// Removes what was not used for longest, that of other engines as well, until the bound holds.
+    /// Removes what was not used for longest, that of other engines as well, until both bounds hold.
     fn make_room(&self, keep: &Digest) -> io::Result<()> {
-        let keep = self.path(keep, "image");
-        let mut images = Vec::new();
-        for engine in fs::read_dir(&self.root)?.flatten().filter(|engine| engine.path().is_dir()) {
-            for file in fs::read_dir(engine.path())?.flatten() {
-                let (path, known) = (file.path(), file.metadata()?);
-                if path.extension().is_some_and(|kind| kind == "image") && path != keep {
-                    images.push((known.modified()?, known.len(), path));
-                }
+        let keep = self.path(keep, "");
+        let mut entries: BTreeMap<PathBuf, (SystemTime, u64)> = BTreeMap::new();
+        for engine in engines(&self.root)? {
+            for file in fs::read_dir(engine)?.flatten() {
+                // Somebody else may just have removed it.
+                let Ok(known) = file.metadata() else { continue };
+                let entry = entries.entry(file.path().with_extension("")).or_insert((SystemTime::UNIX_EPOCH, 0));
+                entry.0 = entry.0.max(known.modified()?);
+                entry.1 += known.len();
             }
         }
-        let mut bytes: u64 = images.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + fs::metadata(&keep)?.len();
-        images.sort();
-        for (_, size, path) in images {
-            if bytes <= self.bytes_max {
+        let mut bytes: u64 = entries.values().map(|(_, bytes)| bytes).sum();
+        let mut count = entries.len();
+        entries.retain(|entry, _| *entry != keep.with_extension(""));
+        let mut oldest: Vec<_> = entries.into_iter().map(|(entry, (used, bytes))| (used, bytes, entry)).collect();
+        oldest.sort();
+        for (_, size, entry) in oldest {
+            if bytes <= self.bytes_max && count <= ENTRIES_MAX {
                 break;
             }
-            fs::remove_file(path.with_extension("json"))?;
-            fs::remove_file(&path)?;
+            for kind in KINDS {
+                remove(&entry.with_extension(kind))?;
+            }
             bytes -= size;
+            count -= 1;
         }
         Ok(())
+    }
+}
+
+/// The folders for engines, this one's and those of others.
+fn engines(root: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(fs::read_dir(root)?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+}
+
+/// Removes a file; that it is not there is as good.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

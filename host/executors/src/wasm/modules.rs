@@ -130,7 +130,8 @@ impl Modules {
 
     /// Loads from bytes that are at hand.
     pub(crate) async fn prepare(self: &Arc<Self>, bytes: Bytes) -> Result<Arc<Inspection>, LoadError> {
-        let digest = digest(&bytes);
+        let hashed = bytes.clone();
+        let digest = self.on_a_thread(move |_| digest(&hashed)).await?;
         let cell = self.cell(digest);
         Ok(self.fill(digest, cell, Wanted::Upload(bytes)).await?.1)
     }
@@ -144,7 +145,7 @@ impl Modules {
             if filled.is_ok() {
                 this.make_room(&digest);
             } else {
-                this.shelf.lock().entries.retain(|kept, entry| *kept != digest || entry.cell.initialized());
+                this.clear(&digest, &cell);
             }
             filled
         });
@@ -161,7 +162,11 @@ impl Modules {
             Wanted::Step => (self.fetch(digest).await?, Patience::Step),
         };
         match self.compiler.compile(bytes, patience).await {
-            Ok(compiled) => self.on_a_thread(move |this| this.take(digest, compiled)).await,
+            Ok(compiled) => match self.on_a_thread(move |this| this.take(digest, compiled)).await? {
+                Ok(loaded) => Ok(Ok(loaded)),
+                Err(CompileError::Refused(refused)) => Ok(Err(refused)),
+                Err(error) => Err(error.into()),
+            },
             Err(CompileError::Refused(refused)) => {
                 let kept = refused.clone();
                 self.on_a_thread(move |this| this.keep_refusal(digest, &kept)).await?;
@@ -176,35 +181,39 @@ impl Modules {
         if self.images.is_none() {
             return Ok(None);
         }
-        self.on_a_thread(move |this| {
-            let images = this.images.as_ref()?;
-            let (path, inspection) = match images.find(&digest)? {
-                Found::Refused(refused) => return Some(Err(refused)),
-                Found::Image(path, inspection) => (path, inspection),
-            };
-            // SAFETY: `find` gives out what this host has made and nobody has changed since; nobody but the host writes there.
-            match unsafe { this.loader.load(&path, inspection.aggregates) } {
-                Ok(component) => Some(Ok((Arc::new(component), Arc::new(inspection)))),
-                Err(error) => {
-                    tracing::warn!(%digest, %error, "a native image that was kept cannot be loaded; the module is compiled again");
-                    images.forget(&digest);
-                    None
-                }
-            }
-        })
-        .await
+        self.on_a_thread(move |this| this.kept_now(&digest)).await?
     }
 
-    async fn fetch(&self, wanted: Digest) -> Result<Bytes, LoadError> {
+    fn kept_now(&self, digest: &Digest) -> Result<Option<Loaded>, LoadError> {
+        let Some(images) = &self.images else { return Ok(None) };
+        let (path, inspection) = match images.find(digest) {
+            None => return Ok(None),
+            Some(Found::Refused(refused)) => return Ok(Some(Err(refused))),
+            Some(Found::Image(path, inspection)) => (path, inspection),
+        };
+        // SAFETY: `find` gives out what this host has made and nobody has changed since; nobody but the host writes there.
+        match unsafe { self.loader.load(&path, inspection.aggregates) } {
+            Ok(component) => Ok(Some(Ok((Arc::new(component), Arc::new(inspection))))),
+            Err(CompileError::Refused(error)) => {
+                tracing::warn!(%digest, %error, "a native image that was kept cannot be loaded; the module is compiled again");
+                images.forget(digest);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn fetch(self: &Arc<Self>, wanted: Digest) -> Result<Bytes, LoadError> {
         let bytes = self.source.bytes(&wanted).await?.ok_or(LoadError::Unknown)?;
-        if digest(&bytes) != wanted {
+        let hashed = bytes.clone();
+        if self.on_a_thread(move |_| digest(&hashed)).await? != wanted {
             return Err(HostTrouble(format!("the bytes that are kept as module {wanted} are others; push the module again")).into());
         }
         Ok(bytes)
     }
 
     /// Loads what was compiled, and keeps it.
-    fn take(&self, digest: Digest, compiled: Compiled) -> Loaded {
+    fn take(&self, digest: Digest, compiled: Compiled) -> Result<(Arc<LoadedComponent>, Arc<Inspection>), CompileError> {
         // SAFETY: the file was written by this process from what its worker said, and has no name that others know of.
         let component = unsafe { self.loader.load(compiled.image.path(), compiled.inspection.aggregates) }?;
         let inspection = compiled.inspection.clone();
@@ -230,6 +239,16 @@ impl Modules {
         let this = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || work(&this)).await;
         Ok(done.map_err(|error| HostTrouble(format!("the module was not loaded: {error}")))?)
+    }
+
+    /// Takes off the shelf what came to nothing, unless somebody else is just trying.
+    fn clear(&self, digest: &Digest, cell: &Arc<OnceCell<Loaded>>) {
+        let mut shelf = self.shelf.lock();
+        let ours = shelf.entries.get(digest).is_some_and(|entry| Arc::ptr_eq(&entry.cell, cell));
+        // The shelf's own and this one.
+        if ours && !cell.initialized() && Arc::strong_count(cell) == 2 {
+            shelf.entries.remove(digest);
+        }
     }
 
     /// Compiles no more.

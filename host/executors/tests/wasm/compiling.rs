@@ -227,9 +227,41 @@ async fn w35_an_image_that_this_host_did_not_make_is_never_used() {
 #[tokio::test]
 async fn images_that_were_not_used_for_longest_make_room() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::with(WasmConfig { images_bytes_max: 1, ..keeping_images(folder.path()) });
+    let guest = |number: &str| Guest::returning(number, 1).component();
+    let image = |number: &str| {
+        let digest = digest(&guest(number)).to_string();
+        kept(folder.path(), "image").into_iter().find(|file| digest.ends_with(file.file_stem().unwrap().to_str().unwrap()))
+    };
+    let first = Bench::with(keeping_images(folder.path()));
     for number in ["1", "2"] {
-        bench.executor.prepare(Bytes::from(Guest::returning(number, 1).component())).await.unwrap();
-        assert_eq!((kept(folder.path(), "image").len(), kept(folder.path(), "json").len()), (1, 1));
+        first.executor.prepare(Bytes::from(guest(number))).await.unwrap();
     }
+    let bytes: u64 = ["image", "json"].iter().flat_map(|kind| kept(folder.path(), kind)).map(|file| fs::metadata(file).unwrap().len()).sum();
+    // Both were last used long ago, the first of them later; then the other is used again, and no room is left for a third.
+    for (number, age_sec) in [("1", 1_000), ("2", 2_000)] {
+        for file in [image(number).unwrap(), image(number).unwrap().with_extension("json")] {
+            let ago = fs::metadata(&file).unwrap().modified().unwrap() - std::time::Duration::from_secs(age_sec);
+            fs::File::options().write(true).open(file).unwrap().set_modified(ago).unwrap();
+        }
+    }
+    let next = Bench::with(WasmConfig { images_bytes_max: bytes + 100, ..keeping_images(folder.path()) });
+    let module = next.put(guest("2"));
+    assert_eq!(output(next.run(step(&module, json!({}))).await), json!(2));
+    next.executor.prepare(Bytes::from(guest("3"))).await.unwrap();
+    assert!(image("1").is_none() && image("2").is_some() && image("3").is_some(), "the one that was not used for longest is gone");
+    assert_eq!(kept(folder.path(), "json").len(), 2, "with all that was known of it");
+}
+
+#[tokio::test]
+async fn what_a_crash_left_half_written_is_no_hindrance() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Bench::with(keeping_images(folder.path()));
+    first.executor.prepare(Bytes::from(Guest::new(DONE).component())).await.unwrap();
+    let image = kept(folder.path(), "image").pop().unwrap();
+    fs::remove_file(image.with_extension("json")).unwrap();
+    fs::write(image.with_file_name("new-half"), "half").unwrap();
+    let next = Bench::with(WasmConfig { images_bytes_max: 1, ..keeping_images(folder.path()) });
+    next.executor.prepare(Bytes::from(Guest::returning("2", 1).component())).await.unwrap();
+    assert!(!image.exists() && !image.with_file_name("new-half").exists());
+    assert_eq!(kept(folder.path(), "image").len(), 1);
 }

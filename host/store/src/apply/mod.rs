@@ -26,7 +26,7 @@ use tx::Tx;
 use unit::Unit;
 
 /// Callers' keys that are forgotten with one command.
-const KEYS_CHUNK: u32 = 5_000;
+const KEYS_CHUNK: u32 = 20_000;
 
 /// Applies a batch inside an open transaction. Takes and answers the virtual time of fair shares: the rank of the latest claim.
 pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Result<(Committed, u64), StoreError> {

@@ -118,7 +118,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Whether a tower holds the file's lock. It is looked at for an instant, and not taken from a tower that starts.
+/// Whether a tower holds the file's lock. It is held for an instant, for which a tower that starts waits.
 fn is_locked(path: &Path) -> bool {
     let Ok(lock) = std::fs::File::open(beside(path, ".lock")) else { return false };
     matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))

@@ -106,7 +106,7 @@ fn prepare(path: &Path) -> Result<File, StoreError> {
         .truncate(false)
         .open(&lock_path)
         .map_err(|error| StoreError::Unusable(format!("{} cannot be written ({error}); the database needs its folder", lock_path.display())))?;
-    match lock.try_lock() {
+    match locked(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(format!("{shown} is in use by another tower (it holds {})", lock_path.display()))),
         Err(TryLockError::Error(error)) => return Err(StoreError::Unusable(format!("{} cannot be locked ({error})", lock_path.display()))),
@@ -124,6 +124,17 @@ fn prepare(path: &Path) -> Result<File, StoreError> {
         return Err(StoreError::Unusable(format!("{shown} is not a SQLite database")));
     }
     Ok(lock)
+}
+
+/// Takes the lock. Whoever only looks at a database holds it for an instant, and is waited for.
+fn locked(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            answer => return answer,
+        }
+    }
+    lock.try_lock()
 }
 
 /// Looks at a file that is there with a connection that changes nothing.

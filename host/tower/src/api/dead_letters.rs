@@ -1,6 +1,6 @@
 //! `/dead-letters`: tasks that failed for good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract::State;
@@ -127,13 +127,24 @@ async fn named(api: &Api, ids: &[TaskId]) -> Result<Vec<(TraceId, TaskId)>, Prob
     Ok(named)
 }
 
+/// Those of traces that have ended: the others cannot be retried yet, and would stand in the way of those that can.
 async fn found(api: &Api, filter: read::DeadLetterFilter) -> Result<(Vec<(TraceId, TaskId)>, bool), Problem> {
     let mut found = Vec::new();
+    let mut ended: HashMap<TraceId, bool> = HashMap::new();
     let mut after = None;
     loop {
         let left = u32::try_from(FOUND_MAX - found.len()).unwrap_or(PAGE_MAX);
         let page = api.stores().read.dead_letters(&filter, &PageRequest { after, limit: left.min(PAGE_MAX) }).await?;
-        found.extend(page.items.iter().map(|task| (task.trace_id, task.id)));
+        for task in &page.items {
+            let has_ended = match ended.get(&task.trace_id) {
+                Some(known) => *known,
+                None => api.stores().read.trace(task.trace_id).await?.is_some_and(|trace| trace.status.is_terminal()),
+            };
+            ended.insert(task.trace_id, has_ended);
+            if has_ended {
+                found.push((task.trace_id, task.id));
+            }
+        }
         after = page.next;
         if after.is_none() || found.len() >= FOUND_MAX {
             return Ok((found, after.is_some()));

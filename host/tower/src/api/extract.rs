@@ -102,7 +102,7 @@ fn too_slow(timeout: Duration) -> Problem {
 
 /// Takes a refused body off the wire, within bounds: a client that is still sending when the connection closes would see a broken
 /// connection and never the answer.
-pub(crate) async fn discard(mut pieces: axum::body::BodyDataStream) {
+async fn discard(mut pieces: axum::body::BodyDataStream) {
     let mut room = DISCARD_BYTES_MAX;
     let drained = async {
         while let Some(Ok(piece)) = pieces.next().await {

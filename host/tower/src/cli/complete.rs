@@ -16,7 +16,7 @@ use super::{Cli, Context, DEFAULT_URL, catalogue, url_of_environment};
 
 /// Set by the script when it asks.
 const VARIABLE: &str = "TOWER_COMPLETE";
-/// How long the server may take, all in all: somebody has pressed a key and waits.
+/// How long the server may take for an answer: somebody has pressed a key and waits.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// Traces that are offered, the newest.
 const TRACES_MAX: u32 = 50;

@@ -45,6 +45,8 @@ struct ProjectFile {
     _server: Option<toml::Table>,
     #[serde(rename = "host")]
     _host: Option<toml::Table>,
+    #[serde(rename = "compile")]
+    _compile: Option<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -267,7 +269,9 @@ mod tests {
 
     #[test]
     fn a_projects_file_may_hold_the_settings_of_a_server_too() {
-        parse("[server]\nlisten = \"127.0.0.1:0\"\n\n[host]\nslots = 1\n", "tower.toml").unwrap();
+        for section in crate::config::sections() {
+            parse(&format!("[{section}]\n"), "tower.toml").unwrap();
+        }
     }
 
     #[test]

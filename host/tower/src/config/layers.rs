@@ -93,6 +93,17 @@ pub(crate) fn arguments() -> Vec<Arg> {
     Settings::command().get_arguments().cloned().collect()
 }
 
+/// The sections of files, each once.
+pub(crate) fn sections() -> Vec<String> {
+    let mut sections: Vec<String> = Vec::new();
+    for (section, _) in arguments().iter().map(key) {
+        if !sections.contains(&section) {
+            sections.push(section);
+        }
+    }
+    sections
+}
+
 /// Section and name of a flag.
 pub(crate) fn key(arg: &Arg) -> (String, String) {
     let section = arg.get_help_heading().unwrap_or("Server").to_lowercase();
@@ -139,10 +150,11 @@ struct Layer {
 }
 
 /// Files in which settings are looked for, the strongest first. The first also has modules and definitions.
-fn places() -> [(PathBuf, bool); 3] {
-    let of_user = std::env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let of_user = of_user.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"))).unwrap_or_default();
-    [(PathBuf::from("tower.toml"), true), (of_user.join("tower/config.toml"), false), (PathBuf::from("/etc/tower/config.toml"), false)]
+fn places() -> Vec<(PathBuf, bool)> {
+    let folder = |name: &str| std::env::var_os(name).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let of_user = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")));
+    let of_user = of_user.map(|folder| (folder.join("tower/config.toml"), false));
+    [(PathBuf::from("tower.toml"), true)].into_iter().chain(of_user).chain([(PathBuf::from("/etc/tower/config.toml"), false)]).collect()
 }
 
 fn found() -> Result<Vec<Layer>, BadConfig> {
@@ -152,11 +164,10 @@ fn found() -> Result<Vec<Layer>, BadConfig> {
 impl Layer {
     fn read(path: &Path, project: bool) -> Result<Self, BadConfig> {
         let at = path.display();
+        let known = sections();
         let text = std::fs::read_to_string(path).map_err(|error| BadConfig(format!("{at} cannot be read: {error}")))?;
         let mut sections: Table = text.parse().map_err(|error: toml::de::Error| BadConfig(format!("{at}: {}", error.to_string().trim_end())))?;
         let arguments = arguments();
-        let mut known: Vec<String> = arguments.iter().map(|arg| key(arg).0).collect();
-        known.dedup();
         if project {
             // The rest of a project is read by whoever builds or applies it.
             sections.retain(|section, _| known.iter().any(|known| known == section));

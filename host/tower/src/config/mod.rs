@@ -9,6 +9,8 @@ mod layers;
 mod reference;
 mod serve;
 
+#[cfg(test)]
+pub(crate) use layers::sections;
 pub(crate) use layers::{Effective, Origin, Setting, SettingsArgs};
 pub(crate) use serve::{CompileArgs, ConnectionLimits, HostConfig, LEASE_DEFAULT, Mount, ServeArgs, ServeConfig};
 

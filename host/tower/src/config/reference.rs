@@ -2,7 +2,7 @@
 
 use clap::{Arg, Parser};
 
-use super::layers::{Settings, arguments, key};
+use super::layers::{Settings, arguments, key, sections};
 
 /// The page.
 fn markdown() -> String {
@@ -12,14 +12,13 @@ fn markdown() -> String {
          1. the flag\n2. the environment variable\n3. `tower.toml` in the folder that the command runs in, beside modules and definitions\n\
          4. `$XDG_CONFIG_HOME/tower/config.toml` (`~/.config` where that is not set)\n5. `/etc/tower/config.toml`\n6. the default\n\n\
          `--config FILE`, or `TOWER_CONFIG`, reads that file instead of the three. `tower config show --origin` says what holds and where it comes\n\
-         from. A key that there is not, or a value that is wrong, keeps the server from starting, and is named with its file. Durations are a\n\
+         from. A key that there is not, or a value that is wrong, keeps the server from starting, and is named with its file; so does a\n\
+         section that there is not, but for `tower.toml`, which has others. Durations are a\n\
          number and `ms`, `s`, `m` or `h`; a bare number is seconds. Paths count from the folder that the command runs in.\n\n\
          ```toml\n[server]\nlisten = \"127.0.0.1:8001\"\n\n[host]\nslots = 64\ncancel_grace = \"10s\"\nmount = [\"source=/srv/source\"]\n```\n",
     );
     let arguments = arguments();
-    let mut sections: Vec<String> = arguments.iter().map(|arg| key(arg).0).collect();
-    sections.dedup();
-    for section in sections {
+    for section in sections() {
         text.push_str(&format!("\n## [{section}]\n\n| key | flag | environment | default | |\n|---|---|---|---|---|\n"));
         for arg in arguments.iter().filter(|arg| key(arg).0 == section) {
             let default = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(", ");

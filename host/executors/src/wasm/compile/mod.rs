@@ -7,7 +7,7 @@
 //!
 //! Two lanes keep honest modules from waiting behind the others. Everything begins in the short lane and may use there as much of the
 //! processor as a component of its size needs; what takes more goes on in the long lane, where it waits for its turn. A bomb is
-//! small, or it would be no bomb: it leaves the short lane after about half a second.
+//! small, or it would be no bomb: it leaves the short lane after about half a second, and after three if it is padded.
 
 mod process;
 mod worker;
@@ -24,9 +24,10 @@ use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tower_domain::module::Inspection;
 use tower_domain::step::HostTrouble;
+use wasmtime::Engine;
 
 use super::inspect::InspectError;
-use super::settings::WasmConfig;
+use super::settings::{WasmConfig, compiler_config};
 use process::Worker;
 
 pub use worker::compile_worker;
@@ -35,6 +36,8 @@ pub use worker::compile_worker;
 /// were seen to need.
 const SHORT_LANE: Duration = Duration::from_millis(500);
 const SHORT_LANE_PER_MIB: Duration = Duration::from_secs(3);
+/// And the most: size is cheap, and anybody can pad.
+const SHORT_LANE_MAX: Duration = Duration::from_secs(3);
 /// How often it is looked at.
 const SHORT_LANE_TICK: Duration = Duration::from_millis(20);
 /// How many times as long it may take by the clock: a worker that gets no time is not to hold up the lane.
@@ -183,7 +186,8 @@ impl Compiler {
 
 async fn here(bytes: Bytes, folder: PathBuf) -> Result<Compiled, CompileError> {
     let compile = move || {
-        let (inspection, machine_code) = worker::compile(&bytes)?;
+        let engine = Engine::new(&compiler_config()).map_err(|error| HostTrouble(format!("{error:#}")))?;
+        let (inspection, machine_code) = worker::compile(&engine, &bytes)?;
         let written = NamedTempFile::with_prefix_in("new-", &folder).and_then(|mut image| image.write_all(&machine_code).map(|()| image));
         let image = written.map_err(|error| HostTrouble(format!("{}: {error}", folder.display())))?;
         Ok(Compiled { inspection, image })
@@ -215,5 +219,5 @@ async fn used_up(worker: Option<u32>, time: Duration) {
 }
 
 fn short_lane(bytes: usize) -> Duration {
-    SHORT_LANE + SHORT_LANE_PER_MIB.mul_f64(bytes as f64 / f64::from(1 << 20))
+    (SHORT_LANE + SHORT_LANE_PER_MIB.mul_f64(bytes as f64 / f64::from(1 << 20))).min(SHORT_LANE_MAX)
 }

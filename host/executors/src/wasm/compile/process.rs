@@ -63,12 +63,10 @@ impl Worker {
         drop(stdin);
         let status = process.wait().await.map_err(|error| HostTrouble(format!("the compiler was lost: {error}")))?;
         match heard {
-            Ok(Answer::Refused(refused)) => Err(refused.into()),
-            Ok(Answer::Compiled(inspection)) if status.success() => Ok(inspection),
-            Ok(Answer::Compiled(_)) => Err(judge(status, &last_words, limits)),
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                Err(InspectError::CompileLimit(format!("its native image is larger than {} bytes", limits.image_bytes)).into())
-            }
+            Ok(Heard::Answer(Answer::Refused(refused))) => Err(refused.into()),
+            Ok(Heard::Answer(Answer::Compiled(inspection))) if status.success() => Ok(*inspection),
+            Ok(Heard::Answer(Answer::Compiled(_))) => Err(judge(status, &last_words, limits)),
+            Ok(Heard::TooLarge { what, bytes_max }) => Err(InspectError::CompileLimit(format!("{what} is larger than {bytes_max} bytes")).into()),
             Err(error) if status.success() => Err(HostTrouble(format!("the image could not be taken from the compiler: {error}")).into()),
             Err(_) => Err(judge(status, &last_words, limits)),
         }
@@ -104,10 +102,20 @@ async fn feed(stdin: &mut ChildStdin, limits: &CompileLimits, bytes: &[u8]) -> i
     stdin.flush().await
 }
 
-async fn listen(mut stdout: ChildStdout, image: &NamedTempFile, image_bytes_max: u64) -> io::Result<Answer> {
+/// What came from a worker.
+enum Heard {
+    Answer(Answer),
+    /// More of something than is taken.
+    TooLarge {
+        what: &'static str,
+        bytes_max: u64,
+    },
+}
+
+async fn listen(mut stdout: ChildStdout, image: &NamedTempFile, image_bytes_max: u64) -> io::Result<Heard> {
     let length = stdout.read_u32_le().await?;
     if length > HEAD_BYTES_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Ok(Heard::TooLarge { what: "the description of its types", bytes_max: HEAD_BYTES_MAX.into() });
     }
     let mut json = Vec::new();
     (&mut stdout).take(length.into()).read_to_end(&mut json).await?;
@@ -117,10 +125,10 @@ async fn listen(mut stdout: ChildStdout, image: &NamedTempFile, image_bytes_max:
         let written = io::copy(&mut stdout.take(image_bytes_max + 1), &mut file).await?;
         file.flush().await?;
         if written > image_bytes_max {
-            return Err(io::ErrorKind::FileTooLarge.into());
+            return Ok(Heard::TooLarge { what: "its native image", bytes_max: image_bytes_max });
         }
     }
-    Ok(answer)
+    Ok(Heard::Answer(answer))
 }
 
 /// Reads all, so that the worker never waits, and keeps the beginning.

@@ -31,7 +31,7 @@ pub(super) struct Order {
 /// What stands before the image, in the same form. An image follows only where it was compiled.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
-    Compiled(Inspection),
+    Compiled(Box<Inspection>),
     Refused(InspectError),
 }
 
@@ -56,11 +56,12 @@ fn work() -> io::Result<()> {
     if bytes.len() as u64 != order.bytes {
         return Err(io::Error::other("the component broke off"));
     }
-    end_with_the_host();
+    end_with_the_host()?;
+    let engine = Engine::new(&compiler_config()).map_err(|error| io::Error::other(format!("{error:#}")))?;
     let mut stdout = io::stdout().lock();
-    match compile(&bytes) {
+    match compile(&engine, &bytes) {
         Ok((inspection, image)) => {
-            write_head(&mut stdout, &Answer::Compiled(inspection))?;
+            write_head(&mut stdout, &Answer::Compiled(Box::new(inspection)))?;
             stdout.write_all(&image)?;
         }
         Err(refused) => write_head(&mut stdout, &Answer::Refused(refused))?,
@@ -69,11 +70,10 @@ fn work() -> io::Result<()> {
 }
 
 /// Never from text, never from a native image: [`inspect`] lets only a component's binary form through.
-pub(super) fn compile(bytes: &[u8]) -> Result<(Inspection, Vec<u8>), InspectError> {
+pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<(Inspection, Vec<u8>), InspectError> {
     let inspection = inspect(bytes)?;
-    let refused = |error: wasmtime::Error| InspectError::CompileLimit(InspectError::cleaned(&format!("{error:#}")));
-    let engine = Engine::new(&compiler_config()).map_err(refused)?;
-    let image = engine.precompile_component(bytes).map_err(refused)?;
+    let image = engine.precompile_component(bytes);
+    let image = image.map_err(|error| InspectError::CompileLimit(InspectError::cleaned(&format!("{error:#}"))))?;
     Ok((inspection, image))
 }
 
@@ -93,11 +93,12 @@ fn limit(limits: &CompileLimits) -> io::Result<()> {
 }
 
 /// The host keeps standard input open for as long as it wants the answer: when it ends, or is killed, so does this.
-fn end_with_the_host() {
-    std::thread::spawn(|| {
+fn end_with_the_host() -> io::Result<()> {
+    let watch = || {
         let _ = io::stdin().read(&mut [0]);
         std::process::exit(1);
-    });
+    };
+    std::thread::Builder::new().spawn(watch).map(drop)
 }
 
 pub(super) fn write_head(to: &mut impl Write, head: &impl Serialize) -> io::Result<()> {

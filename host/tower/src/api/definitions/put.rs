@@ -118,7 +118,12 @@ fn named_spec(json: &JsonDocument) -> Result<(Option<Name>, DefinitionSpec), Pro
 }
 
 fn expected(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
-    Ok(replaces(headers)?.or(must_be_new(headers).then_some(0)))
+    // No version is 0, which stands for none.
+    match replaces(headers)? {
+        Some(0) => Err(Problem::new(&codes::BAD_HEADER, "If-Match: one ETag, as it was given")),
+        Some(version) => Ok(Some(version)),
+        None => Ok(must_be_new(headers).then_some(0)),
+    }
 }
 
 async fn put(api: &Api, id: &Name, spec: DefinitionSpec, expected: Option<u32>) -> Result<Response, Problem> {

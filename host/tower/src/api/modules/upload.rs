@@ -13,7 +13,7 @@ use tower_domain::name::Name;
 use utoipa::IntoParams;
 
 use crate::api::Api;
-use crate::api::extract::{QueryOf, Room, discard, media_type, read_body};
+use crate::api::extract::{QueryOf, Room, media_type, read_body};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::traces::CALLER;
 use crate::api::types::ModuleBody;
@@ -57,16 +57,16 @@ pub(crate) struct UploadQuery {
     ),
 )]
 pub(crate) async fn upload_module(State(api): State<Api>, QueryOf(query): QueryOf<UploadQuery>, request: Request) -> Result<Response, Problem> {
-    // Before the body is read: whoever waits to be compiled keeps others waiting.
-    let Ok(_place) = api.uploads.clone().try_acquire_owned() else {
-        discard(request.into_body().into_data_stream()).await;
-        return Err(busy("too many uploads are under way"));
-    };
-    // The room is kept until the bytes are where they belong.
-    let (headers, bytes, _room) = component(request, &api).await?;
-    let module = admit(&api, &headers, bytes.clone()).await?;
-    let is_new = keep(&api, &query, &module, bytes).await?;
-    Ok(answer(query, module, is_new))
+    let (headers, bytes, room) = component(request, &api).await?;
+    let place = api.uploads.clone().try_acquire_owned().map_err(|_| busy("too many uploads are under way"))?;
+    // On a task of its own, to the end even if the caller hangs up: as long as the bytes are held, their room and place are.
+    let taking = tokio::spawn(async move {
+        let _held = (room, place);
+        let module = admit(&api, &headers, bytes.clone()).await?;
+        let is_new = keep(&api, &query, &module, bytes).await?;
+        Ok(answer(query, module, is_new))
+    });
+    taking.await.map_err(|error| Problem::internal(&error))?
 }
 
 async fn component(request: Request, api: &Api) -> Result<(HeaderMap, Bytes, Room), Problem> {
@@ -83,7 +83,8 @@ async fn admit(api: &Api, headers: &HeaderMap, bytes: Bytes) -> Result<Module, P
         let digest = text.to_str().ok().and_then(|text| text.parse::<Digest>().ok());
         digest.ok_or_else(|| Problem::new(&codes::BAD_HEADER, "Digest: `sha256:` and 64 hexadecimal digits in lower case"))
     });
-    let digest = Digest(Sha256::digest(&bytes).into());
+    let hashed = bytes.clone();
+    let digest = tokio::task::spawn_blocking(move || Digest(Sha256::digest(&hashed).into())).await.map_err(|error| Problem::internal(&error))?;
     if promised.transpose()?.is_some_and(|promised| promised != digest) {
         return Err(
             Problem::new(&codes::DIGEST_MISMATCH, format!("the bytes that came are {digest}")).with_hint("send it again: it may have been damaged on its way")

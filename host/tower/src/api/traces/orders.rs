@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use tower_domain::definition::is_plain;
 use tower_domain::id::{ControlEventId, TaskId, TraceId};
@@ -11,11 +11,12 @@ use tower_engine::orders::CancelRequest;
 use utoipa::IntoParams;
 
 use super::CALLER;
+use super::start::started;
 use crate::api::Api;
-use crate::api::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, cursor};
+use crate::api::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, Wait, cursor};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::refusals::{about_trace, no_such_trace};
-use crate::api::types::{CancelBody, CancelWord, ControlEventBody, List, Reason, Status, TraceStarted};
+use crate::api::types::{CancelBody, CancelWord, ControlEventBody, List, Reason, TraceStarted};
 
 /// Cancel a trace
 ///
@@ -78,8 +79,7 @@ pub(crate) async fn retry_trace(
     check_reason(&reason)?;
     let key = key.of(&format!("/traces/{id}/retry"), &bytes);
     let triggered = api.engine.retry(id, CALLER.to_owned(), reason, key).await.map_err(|error| about_trace(error, id))?;
-    let location = [(header::LOCATION, format!("/api/v1/traces/{}", triggered.trace_id))];
-    Ok((StatusCode::ACCEPTED, location, Json(TraceStarted::of(triggered, Status::Pending))).into_response())
+    started(&api, triggered, Wait::default()).await
 }
 
 /// A reason that can be kept.

@@ -107,6 +107,10 @@ pub(crate) async fn run(args: DoctorArgs, matches: &ArgMatches, context: &Contex
 async fn everything(args: &DoctorArgs, matches: &ArgMatches, context: &Context) -> Result<(Vec<Check>, Option<database::Database>), Failure> {
     let serve = super::settings(&args.settings, matches)?.serve;
     let mut checks = environment::toolchain(args.fix);
+    checks.push(match serve.clone().check() {
+        Ok(_) => Check::ok("settings", "a server would start with them"),
+        Err(error) => Check::failed("settings", format!("{error:#}"), "`tower config show --origin` shows where each comes from"),
+    });
     checks.push(environment::data_folder(&serve.data_dir));
     checks.push(environment::descriptors(serve.connections_max));
     checks.extend(environment::sandbox(serve.slots));

@@ -19,13 +19,16 @@ use tower_engine::EngineConfig;
 use tower_store::definitions::{DefinitionFilter, DefinitionStore, Put};
 use tower_store::read::{Page, PageRequest, TaskFilter};
 use tower_store::sqlite::SqliteOptions;
-use tower_store::work::{Batch, Committed, WorkStore};
+use tower_store::work::{Batch, Command, Committed, WorkStore};
 use tower_store::{StoreError, Stores};
 
 /// A store that can be told to be away, or to keep an answer back.
 struct Away {
     work: Arc<dyn WorkStore>,
     is_away: AtomicBool,
+    /// Whether it does not answer outcomes at all, as one that is locked.
+    is_stalled: AtomicBool,
+    stalled: Notify,
     /// Answers with claims are kept back while this is set.
     keeps_back: AtomicBool,
     kept: Notify,
@@ -36,6 +39,11 @@ struct Away {
 impl WorkStore for Away {
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         self.check_writable().await?;
+        let has_outcomes = batch.commands.iter().any(|command| matches!(command, Command::Settle(_)));
+        if has_outcomes && self.is_stalled.load(Ordering::SeqCst) {
+            self.stalled.notify_one();
+            self.goes_on.notified().await;
+        }
         let committed = self.work.commit(batch).await?;
         if !committed.claimed.is_empty() && self.keeps_back.load(Ordering::SeqCst) {
             self.kept.notify_one();
@@ -58,6 +66,8 @@ async fn bench(config: EngineConfig) -> (Bench, Arc<Away>) {
         let work = Arc::new(Away {
             work: stores.work.clone(),
             is_away: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
+            stalled: Notify::new(),
             keeps_back: AtomicBool::new(false),
             kept: Notify::new(),
             goes_on: Notify::new(),
@@ -93,6 +103,29 @@ async fn an_outage_longer_than_a_lease_costs_no_result_and_no_second_run() {
     assert_eq!(bench.ended(long).await.status, Status::Success);
     assert_eq!(bench.script.begun.load(Ordering::SeqCst), 11, "eight children, their root twice, the long one: nobody ran again");
     assert!(bench.engine.is_healthy());
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_takes_longer_than_a_lease_costs_no_result_of_those_that_end_meanwhile() {
+    let (bench, away) = bench(EngineConfig { slots: 4, claims_ahead: 4, lease: Duration::from_millis(300), ..config() }).await;
+    let trace = bench.trigger(r#"{"do":"split","n":40,"of":"nap"}"#).await;
+    // There is more to claim than there is room for, so that the next round does not wait for what has come up.
+    while bench.script.now.load(Ordering::SeqCst) < 4 {
+        tokio::task::yield_now().await;
+    }
+    away.is_stalled.store(true, Ordering::SeqCst);
+    away.stalled.notified().await;
+    let begin = Instant::now();
+    // All that are claimed come to their results while one commit hangs, and every lease is over before it is done.
+    while bench.script.now.load(Ordering::SeqCst) > 0 || begin.elapsed() < Duration::from_millis(700) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    away.is_stalled.store(false, Ordering::SeqCst);
+    away.goes_on.notify_one();
+    let ended = bench.ended(trace).await;
+    assert_eq!((ended.status, ended.counts.success), (Status::Success, 41));
+    assert_eq!(bench.script.begun.load(Ordering::SeqCst), 42, "forty children, their root twice: nobody ran again");
     bench.stop().await;
 }
 

@@ -319,3 +319,22 @@ async fn r27_a_handler_that_panics_is_answered_500_with_the_id_that_the_log_has(
     }
     server.stop().await;
 }
+
+/// `routes!` registers a handler together with its documentation; the plain `route` does not.
+#[test]
+fn no_route_is_added_past_the_document() {
+    fn walk(folder: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if name.ends_with(".rs") && !["docs.rs", "tests.rs"].contains(&&*name) && std::fs::read_to_string(&path).unwrap().contains(".route(") {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api"), &mut found);
+    assert!(found.is_empty(), "not in the document: {found:?}");
+}

@@ -7,7 +7,7 @@ use tower_domain::clock::Timestamp;
 use tower_domain::definition::{Definition, DefinitionSpec};
 use tower_domain::name::Name;
 
-use super::lists::cut;
+use super::lists::{cut, page_of};
 use super::rows::{Columns, Params};
 use super::{SqliteStore, statements};
 use crate::StoreError;
@@ -112,16 +112,16 @@ impl DefinitionStore for SqliteStore {
 
     async fn list(&self, filter: &DefinitionFilter, page: &PageRequest<Name>) -> Result<Page<Definition, Name>, StoreError> {
         let limit = page.limit.clamp(1, PAGE_MAX);
-        let mut params = Params::new();
-        params.text(page.after.as_ref().map_or("", |name| name.as_str())).opt_int(filter.active).int(limit + 1);
-        let statement = match &filter.user_id {
-            Some(user) => {
+        let params = |rows: u32| {
+            let mut params = Params::new();
+            params.text(page.after.as_ref().map_or("", |name| name.as_str())).opt_int(filter.active).int(rows);
+            if let Some(user) = &filter.user_id {
                 params.text(user.as_str());
-                LIST_OF_USER
             }
-            None => LIST,
+            params
         };
-        let rows = query_with(statement, params.into_list()).fetch_all(&mut *self.reader().await?).await?;
+        let statement = if filter.user_id.is_some() { LIST_OF_USER } else { LIST };
+        let (rows, limit) = page_of(&mut *self.reader().await?, statement, limit, params).await?;
         let definitions = rows.iter().map(definition).collect::<Result<Vec<_>, _>>()?;
         Ok(cut(definitions, limit, |definition| definition.id.clone()))
     }

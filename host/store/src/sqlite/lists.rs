@@ -4,8 +4,9 @@
 //! length, so that a page costs as much as it holds, times the number of arms. `json_group_array` and `json_each` stand for the
 //! lateral join that SQLite does not have.
 
+use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{SqliteConnection, query_with};
+use sqlx::{Decode, Row, Sqlite, SqliteConnection, TypeInfo, ValueRef, query_with};
 use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::name::Name;
@@ -87,6 +88,9 @@ statements! {
     );
 }
 
+/// Bytes of a page at the most; one with larger items is shorter than was asked for.
+const PAGE_BYTES_MAX: usize = 16 << 20;
+
 /// Above every id: one byte longer than any.
 const ABOVE_ALL: [u8; 17] = [0xFF; 17];
 
@@ -105,16 +109,19 @@ pub(super) async fn traces(conn: &mut SqliteConnection, filter: &TraceFilter, pa
         below = below.min(id_bound(until, ID_SLACK_MS));
     }
     let from = filter.since.map_or(Vec::new(), |since| id_bound(since, -ID_SLACK_MS));
-    let mut params = Params::new();
-    params.text(number_array(statuses)).bytes(&below).bytes(&from).int(limit + 1);
-    params.opt_text(filter.definition_id.as_ref().map(|id| id.as_str())).opt_text(filter.user_id.as_deref());
-    params.opt_at(filter.since).opt_at(filter.until);
+    let params = |rows: u32| {
+        let mut params = Params::new();
+        params.text(number_array(statuses.iter().copied())).bytes(&below).bytes(&from).int(rows);
+        params.opt_text(filter.definition_id.as_ref().map(|id| id.as_str())).opt_text(filter.user_id.as_deref());
+        params.opt_at(filter.since).opt_at(filter.until);
+        params
+    };
     let statement = match (&filter.definition_id, &filter.user_id) {
         (Some(_), _) => TRACES_BY_DEFINITION,
         (None, Some(_)) => TRACES_BY_USER,
         (None, None) => TRACES_BY_STATUS,
     };
-    let rows = query_with(statement, params.into_list()).fetch_all(conn).await?;
+    let (rows, limit) = page_of(conn, statement, limit, params).await?;
     let mut traces: Vec<Trace> = rows.iter().map(nouns::trace).collect::<Result<_, _>>()?;
     traces.sort_unstable_by_key(|trace| std::cmp::Reverse(trace.trace_id));
     Ok(cut(traces, limit, |trace| trace.trace_id))
@@ -138,16 +145,16 @@ pub(super) async fn tasks(
         |state: &State| (filter.status.is_empty() || filter.status.contains(&state.status)) && (filter.phase.is_empty() || filter.phase.contains(&state.phase));
     let states = State::all().filter(wanted).fold(0, |bits, state| bits | 1i64 << state.code());
     let parts = ActorType::ALL.iter().filter(|part| filter.actor_type.is_none_or(|wanted| wanted == **part)).fold(0, |bits, part| bits | 1i64 << part.code());
-    let mut params = Params::new();
-    params.id(trace).int(states).opt_int(filter.layer).int(parts).bytes(page.after.map(Id::bytes).as_ref().map_or(&[], |id| id)).int(limit + 1);
-    let statement = match filter.parent_id {
-        Some(parent) => {
+    let params = |rows: u32| {
+        let mut params = Params::new();
+        params.id(trace).int(states).opt_int(filter.layer).int(parts).bytes(page.after.map(Id::bytes).as_ref().map_or(&[], |id| id)).int(rows);
+        if let Some(parent) = filter.parent_id {
             params.id(parent);
-            TASKS_BY_PARENT
         }
-        None => TASKS_BY_STATE,
+        params
     };
-    let rows = query_with(statement, params.into_list()).fetch_all(&mut *conn).await?;
+    let statement = if filter.parent_id.is_some() { TASKS_BY_PARENT } else { TASKS_BY_STATE };
+    let (rows, limit) = page_of(conn, statement, limit, params).await?;
     let mut tasks = nouns::tasks(conn, &rows).await?;
     tasks.sort_unstable_by_key(|task| task.id);
     Ok(cut(tasks, limit, |task| task.id))
@@ -156,9 +163,12 @@ pub(super) async fn tasks(
 /// Dead letters, newest first.
 pub(super) async fn dead_letters(conn: &mut SqliteConnection, filter: &DeadLetterFilter, page: &PageRequest<TaskId>) -> Result<Page<Task, TaskId>, StoreError> {
     let limit = page.limit.clamp(1, PAGE_MAX);
-    let mut params = which_dead_letters(filter, page.after);
-    params.int(limit + 1);
-    let rows: Vec<SqliteRow> = query_with(DEAD_LETTERS, params.into_list()).fetch_all(&mut *conn).await?;
+    let params = |rows: u32| {
+        let mut params = which_dead_letters(filter, page.after);
+        params.int(rows);
+        params
+    };
+    let (rows, limit) = page_of(conn, DEAD_LETTERS, limit, params).await?;
     let tasks = nouns::tasks(conn, &rows).await?;
     Ok(cut(tasks, limit, |task| task.id))
 }
@@ -188,6 +198,45 @@ pub(super) async fn dead_letter_groups(conn: &mut SqliteConnection, filter: &Dea
             })
         })
         .collect()
+}
+
+/// The rows of a page and one more, if they fit into [`PAGE_BYTES_MAX`]; else those of as short a page as does. Answers with how many
+/// items that page has at the most. `params` takes how many rows are wanted.
+pub(super) async fn page_of(
+    conn: &mut SqliteConnection,
+    statement: &'static str,
+    mut limit: u32,
+    params: impl Fn(u32) -> Params,
+) -> Result<(Vec<SqliteRow>, u32), StoreError> {
+    loop {
+        let mut rows = Vec::new();
+        let (mut bytes, mut fits) = (0, true);
+        let mut stream = query_with(statement, params(limit + 1).into_list()).fetch(&mut *conn);
+        while let Some(row) = stream.try_next().await? {
+            bytes += row_bytes(&row);
+            rows.push(row);
+            if bytes > PAGE_BYTES_MAX && limit > 1 {
+                fits = false;
+                break;
+            }
+        }
+        drop(stream);
+        if fits {
+            return Ok((rows, limit));
+        }
+        // Rows come in the order of an index and not of the page, so that the beginning of many is not the page of few.
+        limit = (u32::try_from(rows.len()).unwrap_or(limit) / 2).clamp(1, limit / 2);
+    }
+}
+
+/// What a row's texts and bytes take.
+fn row_bytes(row: &SqliteRow) -> usize {
+    let sized = |column: usize| {
+        let value = row.try_get_raw(column).ok()?;
+        let has_size = matches!(value.type_info().name(), "TEXT" | "BLOB");
+        if has_size { <&[u8] as Decode<Sqlite>>::decode(value).ok().map(<[u8]>::len) } else { None }
+    };
+    (0..row.len()).filter_map(sized).sum()
 }
 
 /// One more than a page was asked for: whether there is a next one.

@@ -8,7 +8,7 @@ use tower_domain::task::{ActorType, Phase, Status};
 use tower_store::read::{DeadLetterFilter, GroupBy, PageRequest, TaskFilter, TraceFilter};
 use tower_store::work::{Claimed, NewTrace};
 
-use crate::world::{World, name};
+use crate::world::{World, json, name};
 
 fn page<C>(after: Option<C>, limit: u32) -> PageRequest<C> {
     PageRequest { after, limit }
@@ -30,6 +30,26 @@ pub(crate) async fn pages_of_traces_are_stable_under_inserts(world: World) {
     assert_eq!((last.items.len(), last.next), (1, None));
     let all = world.stores.read.traces(&filter, &page(None, 8)).await.unwrap();
     assert_eq!((all.items.len(), all.next), (8, None));
+}
+
+pub(crate) async fn a_page_of_large_items_is_shorter_and_nothing_is_left_out(world: World) {
+    let large = json(&format!(r#"{{"text":"{}"}}"#, "x".repeat(1_000_000)));
+    let mut made = Vec::new();
+    for _ in 0..40 {
+        made.push(world.submit_as(NewTrace { params: large.clone(), ..world.new_trace() }).await.0);
+    }
+    made.reverse();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = world.stores.read.traces(&TraceFilter::default(), &page(after, 500)).await.unwrap();
+        assert!((1..=16).contains(&page.items.len()), "16 MiB at the most, and no empty page: {}", page.items.len());
+        seen.extend(page.items.iter().map(|trace| trace.trace_id));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(seen, made);
 }
 
 pub(crate) async fn traces_are_filtered(world: World) {

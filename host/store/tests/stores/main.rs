@@ -93,6 +93,7 @@ conformance! {
     }
     lists::{
         pages_of_traces_are_stable_under_inserts,
+        a_page_of_large_items_is_shorter_and_nothing_is_left_out,
         traces_are_filtered,
         pages_of_tasks_are_stable_under_inserts,
         tasks_are_filtered,

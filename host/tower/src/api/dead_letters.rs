@@ -48,6 +48,7 @@ struct DeadLetterQuery {
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// Count them by what they have in common instead of listing them.
+    #[param(inline)]
     group_by: Option<GroupBy>,
     /// 1 to 500; default 50.
     #[param(value_type = Option<u32>)]

@@ -4,7 +4,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use tower_store::read::PAGE_MAX;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
-use utoipa::openapi::schema::{ArrayItems, Components, Object, Schema};
+use utoipa::openapi::schema::{AnyOf, ArrayItems, Components, Object, Schema};
 use utoipa::openapi::{ContactBuilder, Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -73,6 +73,13 @@ fn compose(components: &mut Components) {
             && let Some(name) = name_of(item)
         {
             **item = Ref::from_schema_name(name).into();
+        }
+        // Of two kinds of lists, an empty one is either.
+        if let RefOr::T(Schema::OneOf(one)) = schema
+            && one.discriminator.is_none()
+            && one.items.iter().all(|item| matches!(item, RefOr::Ref(_)))
+        {
+            *schema = RefOr::T(Schema::AnyOf(AnyOf { items: one.items.clone(), description: one.description.take(), ..AnyOf::default() }));
         }
         let RefOr::T(Schema::AllOf(all)) = schema else { continue };
         let mut one = Object::default();

@@ -74,8 +74,9 @@ async fn die_at_work(host: &mut Host, fault: &str) {
         while book.ask(host).await.is_some() && host.lives() {
             rounds += 1;
             assert!(rounds < 3_000, "{fault}: nobody came by");
-            if rounds % 500 == 0 {
-                book.wish_all_kinds(12);
+            // Little and often: leases are renewed only where there is something to hold at that moment.
+            if rounds % 40 == 0 && rounds < 2_000 {
+                book.wish_all_kinds(4);
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }

@@ -53,8 +53,6 @@ statements! {
          FROM control_events WHERE trace_id = ?1 ORDER BY id DESC LIMIT 1000";
     KEY_USE = "SELECT fingerprint, trace_id, root_task_id FROM idempotency_keys WHERE key = ?1 AND created_at >= ?2";
     PING = "SELECT 1";
-    // What it was set to when the database was made: a page is written, and nothing changes.
-    WRITE = "PRAGMA application_id = 1414485842";
 }
 
 /// Tasks of a subtree up to which it is walked down for its lines.
@@ -157,7 +155,6 @@ impl Reader for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query(PING).execute(&mut *self.reader().await?).await?;
-        sqlx::query(WRITE).execute(&mut self.write().await.conn).await?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tower_store::read::Reader;
+use tower_store::Stores;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,13 +25,17 @@ const PROBE_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Probe(Arc<Mutex<Option<(Instant, bool)>>>);
 
 impl Probe {
-    async fn ask(&self, read: &dyn Reader) -> bool {
+    async fn ask(&self, stores: &Stores) -> bool {
         // One at a time; who waits for it gets its answer.
         let mut last = self.0.lock().await;
         match *last {
             Some((at, answer)) if at.elapsed() < PROBE_KEPT => answer,
             _ => {
-                let answer = matches!(tokio::time::timeout(PROBE_WAIT, read.ping()).await, Ok(Ok(())));
+                let database = async {
+                    stores.read.ping().await?;
+                    stores.work.check_writable().await
+                };
+                let answer = matches!(tokio::time::timeout(PROBE_WAIT, database).await, Ok(Ok(())));
                 *last = Some((Instant::now(), answer));
                 answer
             }
@@ -60,7 +64,7 @@ pub(super) async fn find_liveness() -> Json<Health> {
 /// 503 while the host goes down, and while the database does not answer or cannot be written.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn find_readiness(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
-    let database = api.engine.is_healthy() && api.probe.ask(&*api.stores().read).await;
+    let database = api.engine.is_healthy() && api.probe.ask(api.stores()).await;
     let readiness = Readiness::of(database, api.engine.load());
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness))

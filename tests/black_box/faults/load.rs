@@ -49,7 +49,7 @@ fn params(kind: usize, n: u64) -> Value {
         0 => json!({ "do": "split", "n": n, "params": { "do": "random" }, "group": "probe-group" }),
         1 => json!({ "do": "split", "n": n, "params": { "do": "nap_in_host", "ms": 5 } }),
         2 => json!({ "do": "tree", "width": 3, "depth": 3, "leaf": { "do": "clock" } }),
-        // Failures for now and for good, dependents of both, and an order among siblings.
+        // Failures that pass and one that does not, dependents of both, and an order among siblings.
         3 => json!({ "do": "children", "children": [
             { "key": "again", "params": { "do": "retryable", "until": 2, "after_ms": 20 } },
             { "key": "never", "params": { "do": "fatal" } },

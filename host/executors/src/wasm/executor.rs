@@ -79,6 +79,11 @@ impl WasmExecutor {
         self.slots.available_permits()
     }
 
+    /// Whether nothing runs, and has not for a while: the sandbox then costs no time on the processor.
+    pub fn is_at_rest(&self) -> bool {
+        self.runtime.is_at_rest()
+    }
+
     /// Takes no more steps and ends the threads. Steps that still run or wait are released, as are those that come later: to let
     /// steps finish, wait for them before.
     pub async fn shutdown(&self) {

@@ -36,6 +36,11 @@ impl GuestRuntime {
         &self.handle
     }
 
+    /// Whether the ticker sleeps.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.ticker.beat.asleep.load(Ordering::SeqCst)
+    }
+
     /// Keeps the ticker ticking for as long as it is held.
     pub(crate) fn ticking(&self) -> Ticking {
         self.ticker.hold()

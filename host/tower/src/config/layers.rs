@@ -1,7 +1,7 @@
 //! Where settings come from. What there is to set stands in [`ServeArgs`] and nowhere else: a key in a file is a flag's name with `_`, its
 //! section is the flag's heading in the help, and its value is read as the flag's would be.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -79,7 +79,7 @@ impl SettingsArgs {
         };
         let mut settings = Vec::new();
         for arg in arguments() {
-            settings.push(setting(&arg, matches, &layers));
+            settings.push(setting(&arg, matches, &layers)?);
         }
         let words = std::iter::once(OsString::from("tower")).chain(settings.iter().filter(|set| set.origin != Origin::Default).flat_map(words));
         // Each was read once already, where it came from; together they are read as flags.
@@ -110,19 +110,21 @@ pub(crate) fn key(arg: &Arg) -> (String, String) {
     (section, arg.get_long().unwrap_or_default().replace('-', "_"))
 }
 
-fn setting(arg: &Arg, matches: &ArgMatches, layers: &[Layer]) -> Setting {
+fn setting(arg: &Arg, matches: &ArgMatches, layers: &[Layer]) -> Result<Setting, BadConfig> {
     let id = arg.get_id().as_str();
     let (section, name) = key(arg);
-    let given = || -> Vec<String> { matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect() };
+    // Read again as texts below: one that is none would become another.
+    let text = |value: &OsStr| value.to_str().map(str::to_owned).ok_or_else(|| BadConfig(format!("{section}.{name}: the value is not UTF-8")));
+    let given = || matches.get_raw(id).into_iter().flatten().map(text).collect::<Result<Vec<String>, BadConfig>>();
     let (values, origin) = match matches.value_source(id) {
-        Some(ValueSource::CommandLine) => (given(), Origin::Flag),
-        Some(ValueSource::EnvVariable) => (given(), Origin::Env(arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())),
+        Some(ValueSource::CommandLine) => (given()?, Origin::Flag),
+        Some(ValueSource::EnvVariable) => (given()?, Origin::Env(arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())),
         _ => match layers.iter().find_map(|layer| layer.find(&section, &name).map(|values| (values, Origin::File(layer.path.clone())))) {
             Some(found) => found,
-            None => (given(), Origin::Default),
+            None => (given()?, Origin::Default),
         },
     };
-    Setting { key: format!("{section}.{name}"), values, list: is_list(arg), origin }
+    Ok(Setting { key: format!("{section}.{name}"), values, list: is_list(arg), origin })
 }
 
 fn is_list(arg: &Arg) -> bool {
@@ -212,8 +214,17 @@ fn texts(value: &Value) -> Result<Vec<String>, String> {
         Value::Integer(number) => Ok(vec![number.to_string()]),
         Value::Float(number) => Ok(vec![number.to_string()]),
         Value::Boolean(yes) => Ok(vec![yes.to_string()]),
-        Value::Array(values) => values.iter().map(|value| value.as_str().map(str::to_owned).ok_or_else(|| "a list of texts is expected".to_owned())).collect(),
+        Value::Array(values) => values.iter().map(one_of_a_list).collect(),
         Value::Datetime(_) | Value::Table(_) => Err("one value is expected".to_owned()),
+    }
+}
+
+/// An element of a list. A flag would take a comma for the end of it.
+fn one_of_a_list(value: &Value) -> Result<String, String> {
+    match value.as_str() {
+        Some(text) if text.contains(',') => Err(format!("`{text}` has a comma: one element is one text without it")),
+        Some(text) => Ok(text.to_owned()),
+        None => Err("a list of texts is expected".to_owned()),
     }
 }
 
@@ -251,11 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_is_not_utf_8_is_refused_and_not_changed() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = OsStr::from_bytes(b"--data-dir=/tmp/\xff");
+        let words = [OsStr::new("tower"), OsStr::new("--config=/dev/null"), folder];
+        let matches = Program::command().try_get_matches_from(words).unwrap();
+        let program = <Program as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
+        assert_eq!(program.settings.effective(&matches).unwrap_err().to_string(), "server.data_dir: the value is not UTF-8");
+    }
+
+    #[test]
     fn a_wrong_value_is_named_with_its_file_its_key_and_what_would_be_right() {
         for (file, words) in [
             ("[host]\nslots = 99999", vec!["some.toml", "host.slots = 99999", "1..=8000"]),
             ("[host]\nslots = [1]", vec!["host.slots", "expected"]),
             ("[host]\nmount = \"a=/x\"", vec!["host.mount", "list"]),
+            ("[host]\nmount = [\"a=/x,b=/y\"]", vec!["host.mount", "comma"]),
             ("[host]\ncancel_grace = \"5 parsecs\"", vec!["host.cancel_grace", "30s"]),
             ("[host]\nslot = 5", vec!["`slot`", "slots"]),
             ("[hosts]\nslots = 5", vec!["[hosts]", "host"]),

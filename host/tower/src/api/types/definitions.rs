@@ -83,14 +83,10 @@ pub(crate) struct SpecBody {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// What a definition says, as it is put.
+/// What an answer has and a request may repeat.
 #[derive(Debug, ToSchema)]
-#[schema(as = PutDefinition)]
-#[expect(dead_code, reason = "describes the body, which is read in two steps")]
-pub(crate) struct PutSpecBody {
-    /// The same as the path's.
-    #[schema(value_type = Option<String>)]
-    pub(crate) id: Option<Name>,
+#[expect(dead_code, reason = "describes a part of bodies, which are read in two steps")]
+pub(crate) struct KnownFields {
     /// Taken and not used: the tower knows it.
     #[schema(value_type = Option<Value>)]
     pub(crate) version: Option<Json>,
@@ -100,6 +96,18 @@ pub(crate) struct PutSpecBody {
     /// Taken and not used: the tower knows it.
     #[schema(value_type = Option<Value>)]
     pub(crate) updated_at: Option<Json>,
+}
+
+/// What a definition says, as it is put.
+#[derive(Debug, ToSchema)]
+#[schema(as = PutDefinition)]
+#[expect(dead_code, reason = "describes the body, which is read in two steps")]
+pub(crate) struct PutSpecBody {
+    /// The same as the path's.
+    #[schema(value_type = Option<String>)]
+    pub(crate) id: Option<Name>,
+    #[serde(flatten)]
+    pub(crate) known: KnownFields,
     #[serde(flatten)]
     pub(crate) spec: SpecBody,
 }
@@ -112,15 +120,8 @@ pub(crate) struct CreateSpecBody {
     /// What it is to be called.
     #[schema(value_type = String, example = "financial-analysis", pattern = "^[a-z0-9][a-z0-9._-]{0,127}$")]
     pub(crate) id: Name,
-    /// Taken and not used: the tower knows it.
-    #[schema(value_type = Option<Value>)]
-    pub(crate) version: Option<Json>,
-    /// Taken and not used: the tower knows it.
-    #[schema(value_type = Option<Value>)]
-    pub(crate) created_at: Option<Json>,
-    /// Taken and not used: the tower knows it.
-    #[schema(value_type = Option<Value>)]
-    pub(crate) updated_at: Option<Json>,
+    #[serde(flatten)]
+    pub(crate) known: KnownFields,
     #[serde(flatten)]
     pub(crate) spec: SpecBody,
 }

@@ -60,6 +60,22 @@ async fn r02_a_length_that_is_too_large_is_refused_before_the_body_comes() {
     assert_eq!(upload.until_closed().await.statuses(), [413]);
 }
 
+/// A client that is not told takes the connection for a free one, and loses its next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn r02_who_is_answered_before_the_body_was_read_is_told_that_the_connection_closes() {
+    let host = Host::start(&LONG).await;
+    let wrong = "POST /api/v1/modules?name=x HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 600000\r\n\r\n";
+    let mut unread = Raw::saying(&host, wrong).await;
+    let ended = unread.until_closed().await;
+    assert_eq!(ended.statuses(), [415]);
+    assert!(ended.text.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{}", ended.text);
+    // One that was read to its end carries the next request.
+    let mut read = Raw::saying(&host, format!("{}{{}}", post(TRACES, "Content-Length: 2\r\n"))).await;
+    assert_eq!(read.answer().await.0, 422);
+    read.send(get("/api/v1/health")).await;
+    assert_eq!(read.answer().await.0, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r03_a_head_that_comes_slowly_is_not_waited_for() {
     let host = short("--header-timeout", "300ms").await;

@@ -25,6 +25,7 @@ pub(super) fn around(router: Router, settings: &ApiSettings) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(settings.loopback_only, guard))
         .layer(middleware::from_fn(describe))
+        .layer(middleware::from_fn(super::unread::close))
         // Leaves event streams alone.
         .layer(CompressionLayer::new())
 }

@@ -6,7 +6,7 @@
 //! - [`types`]: what bodies look like
 //! - [`extract`], [`etag`]: reading requests
 //! - [`problem`], [`codes`], [`refusals`]: what is answered when it does not work
-//! - [`layers`]: what happens to every request
+//! - [`layers`], [`unread`]: what happens to every request
 //!
 //! Routes are registered with `routes!`, so that none is without its documentation.
 
@@ -41,6 +41,7 @@ mod refusals;
 mod tasks;
 mod traces;
 pub(crate) mod types;
+mod unread;
 
 pub(crate) use extract::read_json;
 pub(crate) use health::Probe;

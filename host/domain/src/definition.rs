@@ -10,6 +10,7 @@ use crate::code_ref::CodeRef;
 use crate::json::Json;
 use crate::name::Name;
 use crate::retry::RetryPolicy;
+use crate::schedule::{self, LoopConfig, Misfire, Overlap, ScheduleType, Window};
 use crate::task::ActorType;
 
 /// Bounds of the numbers in a definition, inclusive.
@@ -162,8 +163,54 @@ pub struct DefinitionSpec {
     /// Labels for filters.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    // What follows came later: absent where it says nothing, so that what is stored reads and compares as before.
+    /// What kind of schedule it has.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule_type: ScheduleType,
+    /// When a ONCE or LOOP runs by itself; none: when it is triggered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// When a CRON fires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron_expr: Option<String>,
+    /// The IANA name of the zone of `cron_expr`.
+    #[serde(default = "utc", skip_serializing_if = "is_utc")]
+    pub timezone: String,
+    /// Seconds between the firings of a CRON without an expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_sec: Option<u32>,
+    /// The rounds of a LOOP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_config: Option<LoopConfig>,
+    /// When its tasks may run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub window: Window,
+    /// What becomes of firings that were missed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub misfire: Misfire,
+    /// What becomes of firings while the last trace still runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overlap: Overlap,
+    /// Roots of firings run up to so many seconds later.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub jitter_sec: u32,
+    /// A CRON does not fire before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
+    /// A CRON does not fire from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
 }
 
+fn utc() -> String {
+    "UTC".to_owned()
+}
+fn is_utc(zone: &str) -> bool {
+    zone == "UTC"
+}
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 fn default_timeout_sec() -> u32 {
     300
 }
@@ -241,6 +288,7 @@ impl DefinitionSpec {
             format!("1 to {} milliseconds", ResourceProfile::CPU_MS_MAX),
         );
         need(profile.log_bytes <= ResourceProfile::LOG_BYTES_MAX, "/resource_profile/log_bytes", format!("at most {} bytes", ResourceProfile::LOG_BYTES_MAX));
+        errors.extend(schedule::check::check(self, schedule::check::SHORTEST));
         errors
     }
 

@@ -7,6 +7,7 @@
 //! - [`json`]: JSON text that was checked once, at the border
 //! - [`name`]: what people may call things
 //! - [`definition`], [`code_ref`], [`module`]: the templates, and the code behind them
+//! - [`schedule`]: when definitions fire by themselves
 //! - [`trace`], [`task`]: one run, and the nodes of its tree
 //! - [`event`], [`control`]: what happened, and what somebody ordered
 //! - [`lifecycle`]: the state machine of a task; the only place that decides transitions
@@ -32,6 +33,7 @@ pub mod lifecycle;
 pub mod module;
 pub mod name;
 pub mod retry;
+pub mod schedule;
 pub mod split;
 pub mod step;
 pub mod task;

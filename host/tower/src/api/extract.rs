@@ -225,6 +225,11 @@ pub(crate) fn fields<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(dese
     deserializer.deserialize_map(Object(PhantomData))
 }
 
+/// The same for one that need not be there.
+pub(crate) fn optional_fields<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Fields<T>>::deserialize(deserializer)?.map(|Fields(value)| value))
+}
+
 /// Reads checked JSON as a type; what does not fit is named by its JSON pointer.
 pub(crate) fn read_json<T: DeserializeOwned>(json: &Json) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_str(json.as_str());

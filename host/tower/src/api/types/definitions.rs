@@ -9,10 +9,11 @@ use tower_domain::definition::{AggregationPolicy, Capabilities, Definition, Defi
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 use tower_domain::retry::RetryPolicy;
+use tower_domain::schedule::{self, LoopConfig};
 use utoipa::ToSchema;
 
-use super::ActorType;
-use crate::api::extract::fields;
+use super::{ActorType, Misfire, Overlap, ScheduleType, Window};
+use crate::api::extract::{fields, optional_fields};
 
 /// What a definition says.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -81,6 +82,45 @@ pub(crate) struct SpecBody {
     /// For filters.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
+    /// ONCE: when it is triggered, or by itself at `run_at`. CRON: each firing is a new trace. LOOP: one trace, round after round.
+    #[serde(default = "once")]
+    pub(crate) schedule_type: ScheduleType,
+    /// When a ONCE or LOOP runs by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) run_at: Option<Timestamp>,
+    /// When a CRON fires: five fields, six with the second first, or `@daily` and its like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256, example = "30 8 * * MON-FRI")]
+    pub(crate) cron_expr: Option<String>,
+    /// The IANA name of the zone of `cron_expr`.
+    #[serde(default = "utc")]
+    #[schema(example = "Europe/Berlin")]
+    pub(crate) timezone: String,
+    /// Seconds between the firings of a CRON without `cron_expr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 31536000)]
+    pub(crate) interval_sec: Option<u32>,
+    #[serde(default, deserialize_with = "optional_fields", skip_serializing_if = "Option::is_none")]
+    pub(crate) loop_config: Option<LoopBody>,
+    #[serde(default = "immediate")]
+    pub(crate) window: Window,
+    #[serde(default = "fire_once")]
+    pub(crate) misfire: Misfire,
+    #[serde(default = "allow")]
+    pub(crate) overlap: Overlap,
+    /// The root of a firing runs up to so many seconds later; less than the time between two firings.
+    #[serde(default)]
+    #[schema(maximum = 3600)]
+    pub(crate) jitter_sec: u32,
+    /// A CRON does not fire before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) starts_at: Option<Timestamp>,
+    /// A CRON does not fire from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) ends_at: Option<Timestamp>,
 }
 
 /// What an answer has and a request may repeat.
@@ -143,6 +183,36 @@ fn max_children() -> u32 {
 }
 fn yes() -> bool {
     true
+}
+fn once() -> ScheduleType {
+    schedule::ScheduleType::default().into()
+}
+fn utc() -> String {
+    "UTC".to_owned()
+}
+fn immediate() -> Window {
+    schedule::Window::default().into()
+}
+fn fire_once() -> Misfire {
+    schedule::Misfire::default().into()
+}
+fn allow() -> Overlap {
+    schedule::Overlap::default().into()
+}
+
+/// The rounds of a LOOP: at least one of the two must bound them.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = LoopConfig)]
+pub(crate) struct LoopBody {
+    /// Most rounds; absent: until the code says stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub(crate) max_rounds: Option<u32>,
+    /// Seconds from the end of a round to the next.
+    #[serde(default)]
+    #[schema(maximum = 31536000)]
+    pub(crate) interval_sec: u32,
 }
 
 /// How long to wait before retries: `initial_sec * factor^n`, at most `max_sec`.
@@ -277,6 +347,18 @@ impl From<SpecBody> for DefinitionSpec {
             resource_profile: ResourceProfile { memory_bytes, cpu_ms, log_bytes },
             is_active: spec.is_active,
             labels: spec.labels,
+            schedule_type: spec.schedule_type.into(),
+            run_at: spec.run_at,
+            cron_expr: spec.cron_expr,
+            timezone: spec.timezone,
+            interval_sec: spec.interval_sec,
+            loop_config: spec.loop_config.map(|LoopBody { max_rounds, interval_sec }| LoopConfig { max_rounds, interval_sec }),
+            window: spec.window.into(),
+            misfire: spec.misfire.into(),
+            overlap: spec.overlap.into(),
+            jitter_sec: spec.jitter_sec,
+            starts_at: spec.starts_at,
+            ends_at: spec.ends_at,
         }
     }
 }
@@ -304,6 +386,18 @@ impl From<DefinitionSpec> for SpecBody {
             resource_profile: spec.resource_profile.into(),
             is_active: spec.is_active,
             labels: spec.labels,
+            schedule_type: spec.schedule_type.into(),
+            run_at: spec.run_at,
+            cron_expr: spec.cron_expr,
+            timezone: spec.timezone,
+            interval_sec: spec.interval_sec,
+            loop_config: spec.loop_config.map(|LoopConfig { max_rounds, interval_sec }| LoopBody { max_rounds, interval_sec }),
+            window: spec.window.into(),
+            misfire: spec.misfire.into(),
+            overlap: spec.overlap.into(),
+            jitter_sec: spec.jitter_sec,
+            starts_at: spec.starts_at,
+            ends_at: spec.ends_at,
         }
     }
 }

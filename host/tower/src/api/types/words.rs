@@ -65,6 +65,22 @@ word!(
     TriggerType for tower_domain::trace::TriggerType { Manual, Api, Replay }
 );
 word!(
+    /// What kind of schedule a definition has.
+    ScheduleType for tower_domain::schedule::ScheduleType { Once, Cron, Loop }
+);
+word!(
+    /// When tasks may run.
+    Window for tower_domain::schedule::Window { Immediate, Scheduled, Nightly }
+);
+word!(
+    /// What becomes of firings that were missed: one for the latest, none, or each of them.
+    Misfire for tower_domain::schedule::Misfire { FireOnce, Skip, FireAll }
+);
+word!(
+    /// What becomes of a firing while the last trace still runs: it runs beside it, not at all, after it, or instead of it.
+    Overlap for tower_domain::schedule::Overlap { Allow, Skip, Queue, CancelPrevious }
+);
+word!(
     /// What happened.
     EventType for tower_domain::event::EventType {
         Started, Progress, Completed, Failed, Cancelled, Queued, Split, Waiting, Retrying, Skipped, Paused, Resumed, Log, PartialOutput,

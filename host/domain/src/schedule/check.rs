@@ -1,0 +1,84 @@
+//! What is wrong with the fields of a schedule.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::ScheduleType;
+use super::cron::Cron;
+use super::zone::Zone;
+use crate::definition::{DefinitionSpec, FieldError};
+
+/// Seconds between firings, and between rounds.
+pub const INTERVAL_SEC: RangeInclusive<u32> = 1..=31_536_000;
+/// Seconds by which a root may run later than its instant.
+pub const JITTER_SEC_MAX: u32 = 3_600;
+/// No schedule fires more often.
+pub const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Every field of the schedule that is out of bounds. Nothing may fire more often than once in `shortest`.
+pub fn check(spec: &DefinitionSpec, shortest: Duration) -> Vec<FieldError> {
+    let mut errors = Errors(Vec::new());
+    let only_with = |kinds: &[ScheduleType]| {
+        let fits = kinds.contains(&spec.schedule_type);
+        let message = format!("only with schedule_type {}", kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or "));
+        move |errors: &mut Errors, given: bool, pointer| errors.need(fits || !given, pointer, &message)
+    };
+    let for_cron = only_with(&[ScheduleType::Cron]);
+    for_cron(&mut errors, spec.cron_expr.is_some(), "/cron_expr");
+    for_cron(&mut errors, spec.interval_sec.is_some(), "/interval_sec");
+    for_cron(&mut errors, spec.starts_at.is_some(), "/starts_at");
+    for_cron(&mut errors, spec.ends_at.is_some(), "/ends_at");
+    only_with(&[ScheduleType::Loop])(&mut errors, spec.loop_config.is_some(), "/loop_config");
+    only_with(&[ScheduleType::Once, ScheduleType::Loop])(&mut errors, spec.run_at.is_some(), "/run_at");
+    if let Err(unknown) = spec.timezone.parse::<Zone>() {
+        errors.need(false, "/timezone", &unknown.to_string());
+    }
+    match spec.schedule_type {
+        ScheduleType::Once => {}
+        ScheduleType::Cron => check_cron(spec, shortest, &mut errors),
+        ScheduleType::Loop => check_loop(spec, &mut errors),
+    }
+    errors.need(spec.jitter_sec <= JITTER_SEC_MAX, "/jitter_sec", &format!("at most {JITTER_SEC_MAX} seconds"));
+    if let (Some(start), Some(end)) = (spec.starts_at, spec.ends_at) {
+        errors.need(end > start, "/ends_at", "later than starts_at");
+    }
+    errors.0
+}
+
+struct Errors(Vec<FieldError>);
+
+impl Errors {
+    fn need(&mut self, ok: bool, pointer: &'static str, message: &str) {
+        if !ok {
+            self.0.push(FieldError { pointer, message: message.to_owned() });
+        }
+    }
+}
+
+fn check_cron(spec: &DefinitionSpec, shortest: Duration, errors: &mut Errors) {
+    let (pointer, period_sec) = match (&spec.cron_expr, spec.interval_sec) {
+        (Some(_), Some(_)) => return errors.need(false, "/interval_sec", "either cron_expr or interval_sec, not both"),
+        (None, None) => return errors.need(false, "/cron_expr", "schedule_type CRON needs cron_expr or interval_sec"),
+        (Some(expr), None) => match expr.parse::<Cron>() {
+            Ok(cron) => ("/cron_expr", cron.shortest_sec()),
+            Err(bad) => return errors.need(false, "/cron_expr", &bad.to_string()),
+        },
+        (None, Some(interval)) if !INTERVAL_SEC.contains(&interval) => {
+            return errors.need(false, "/interval_sec", &format!("{} to {} seconds", INTERVAL_SEC.start(), INTERVAL_SEC.end()));
+        }
+        (None, Some(interval)) => ("/interval_sec", interval),
+    };
+    let often = format!("it would fire every {period_sec} seconds; {} is the least", shortest.as_secs());
+    errors.need(u64::from(period_sec) >= shortest.as_secs(), pointer, &often);
+    errors.need(spec.jitter_sec < period_sec, "/jitter_sec", &format!("less than the {period_sec} seconds between two firings"));
+}
+
+fn check_loop(spec: &DefinitionSpec, errors: &mut Errors) {
+    let Some(rounds) = spec.loop_config else {
+        return errors.need(false, "/loop_config", "schedule_type LOOP needs it: rounds without an end and without a pause are refused");
+    };
+    errors.need(rounds.max_rounds != Some(0), "/loop_config/max_rounds", "at least 1");
+    errors.need(rounds.interval_sec <= *INTERVAL_SEC.end(), "/loop_config/interval_sec", &format!("at most {} seconds", INTERVAL_SEC.end()));
+    let bounded = rounds.max_rounds.is_some() || rounds.interval_sec > 0;
+    errors.need(bounded, "/loop_config", "max_rounds, or an interval_sec of at least 1: rounds without an end and without a pause are refused");
+}

@@ -11,7 +11,9 @@ mod crash;
 mod events;
 #[cfg(all(unix, debug_assertions))]
 mod faults;
+mod hold;
 mod host;
+mod loops;
 mod misbehaving;
 mod rest;
 mod sandbox;

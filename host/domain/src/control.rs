@@ -23,6 +23,8 @@ word_enum! {
     pub enum Control {
         /// Nothing special.
         Run = "RUN",
+        /// It is held: what runs may go on, nothing begins.
+        Pause = "PAUSE",
         /// It is cancelled and has yet to end.
         Cancel = "CANCEL",
     }

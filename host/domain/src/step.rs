@@ -182,8 +182,9 @@ pub trait StepHost: Send + Sync {
     /// What the outside wants. Reads memory only.
     fn signal(&self) -> Signal;
 
-    /// Ends when [`Self::signal`] is no longer [`Signal::GoOn`]; at once if it is not now.
-    async fn signalled(&self);
+    /// Ends when there is something to hear, at once if there is now. A pause that was `heard` is nothing new: a step that goes on all
+    /// the same can still wait. A cancel is.
+    async fn signalled(&self, heard: &Signal);
 
     /// Whether the step must be stopped where it is. Reads memory only.
     fn stop(&self) -> Option<Stop>;

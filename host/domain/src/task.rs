@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::aggregation::ChildCounts;
 use crate::clock::Timestamp;
 use crate::codes;
 use crate::id::{TaskId, TraceId};
@@ -203,13 +204,15 @@ pub struct Task {
     pub phase: Phase,
     /// Whether a cancel is under way.
     pub cancelling: bool,
+    /// Whether it is held: what runs may go on, and nothing begins.
+    pub paused: bool,
     /// Siblings that it depends on; an aggregator of all its siblings names none.
     pub depends_on: Vec<Key>,
     /// What they must have come to.
     pub run_on: RunOn,
     /// Dependencies that have not ended yet.
     pub open_deps: u32,
-    /// Children split off.
+    /// Children split off in this round; so for the two that follow.
     pub split_count: u32,
     /// Children that ended, in whatever way.
     pub completed_children: u32,
@@ -270,6 +273,19 @@ impl Task {
             _ => None,
         }
     }
+}
+
+/// A round of a LOOP that ended well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// Which, from 0.
+    pub round_index: u32,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Of the tasks that it split off.
+    pub children: ChildCounts,
+    /// What it left.
+    pub output: Option<Output>,
 }
 
 /// One finished attempt that did not end the task well, or the one that ended it.

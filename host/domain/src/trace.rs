@@ -93,6 +93,8 @@ pub struct Trace {
     pub status: Status,
     /// Whether a cancel of the whole is under way.
     pub cancelling: bool,
+    /// Whether the root is held.
+    pub paused: bool,
     /// Tasks by status.
     pub counts: Counts,
     /// The root's output.

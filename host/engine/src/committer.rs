@@ -142,7 +142,7 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
             }
             let answers = std::mem::take(&mut committed.answers);
             let (next_due, more_ready) = (committed.next_due, committed.more_ready);
-            inner.heed(&committed.to_cancel);
+            inner.heed(&committed.to_tell);
             inner.tell_readers(std::mem::take(&mut committed.events), &committed.ended);
             for (order, answer) in orders.into_iter().zip(answers) {
                 if let Some(reply) = order.reply {
@@ -193,7 +193,7 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
                 None,
                 Command::Submit(_)
                 | Command::Settle(_)
-                | Command::Cancel(_)
+                | Command::Control(_)
                 | Command::Observe(_)
                 | Command::PostEvent(_)
                 | Command::Renew { .. }

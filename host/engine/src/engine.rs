@@ -32,7 +32,7 @@ use crate::feed::{Feed, Follow};
 use crate::inner::Inner;
 use crate::journal::Journal;
 use crate::orders::{
-    CancelOutcome, CancelRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, StoreFailure, Trigger,
+    Control, ControlOutcome, ControlRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, StoreFailure, Trigger,
     TriggerError, Triggered,
 };
 use crate::running::Claims;
@@ -253,13 +253,19 @@ impl Engine {
         }
     }
 
-    /// Ends a trace or a subtree. Once this answers, no task of it begins any more.
-    pub async fn cancel(&self, request: CancelRequest) -> Result<CancelOutcome, OrderError> {
-        let order = self.order(ControlAction::Cancel, request.trace_id, request.task_id, clean(&request.triggered_by, bounds::TEXT_BYTES_MAX), &request.reason);
-        match self.inner.commits.ask(Command::Cancel(order)).await.ok_or(OrderError::ShuttingDown)?? {
-            Answer::Cancelled { ended, running } => Ok(CancelOutcome::Ordered { ended, running }),
-            Answer::AlreadyCancelling => Ok(CancelOutcome::AlreadyCancelling),
-            Answer::AlreadyEnded => Ok(CancelOutcome::AlreadyEnded),
+    /// Ends, holds or sets going a trace or a subtree. Once a cancel or a pause is answered, no task of it begins any more.
+    pub async fn control(&self, request: ControlRequest) -> Result<ControlOutcome, OrderError> {
+        let action = match request.control {
+            Control::Cancel => ControlAction::Cancel,
+            Control::Pause => ControlAction::Pause,
+            Control::Resume => ControlAction::Run,
+        };
+        let order = self.order(action, request.trace_id, request.task_id, clean(&request.triggered_by, bounds::TEXT_BYTES_MAX), &request.reason);
+        match self.inner.commits.ask(Command::Control(order)).await.ok_or(OrderError::ShuttingDown)?? {
+            Answer::Ordered { done, running } => Ok(ControlOutcome::Ordered { done, running }),
+            Answer::NothingToDo => Ok(ControlOutcome::NothingToDo),
+            Answer::AlreadyCancelling => Ok(ControlOutcome::AlreadyCancelling),
+            Answer::AlreadyEnded => Ok(ControlOutcome::AlreadyEnded),
             _ => Err(OrderError::NotFound),
         }
     }

@@ -39,8 +39,9 @@ pub(crate) fn begun(step: &Step) {
 pub(crate) fn ended(claimed: &Claimed, end: &SettledEnd) {
     if fault::COMPILED {
         let (word, output, children) = match end {
-            SettledEnd::Finished { output: Output::Inline(json), children } => ("finished", Some(json.as_str()), Some(children.len())),
-            SettledEnd::Finished { output: Output::Ref(url), children } => ("finished", Some(url.as_str()), Some(children.len())),
+            SettledEnd::Finished { output: Output::Inline(json), children, .. } => ("finished", Some(json.as_str()), Some(children.len())),
+            SettledEnd::Finished { output: Output::Ref(url), children, .. } => ("finished", Some(url.as_str()), Some(children.len())),
+            SettledEnd::Suspended { .. } => ("suspended", None, None),
             SettledEnd::Failed { .. } => ("failed", None, None),
             SettledEnd::Cancelled => ("cancelled", None, None),
             SettledEnd::Released => ("released", None, None),

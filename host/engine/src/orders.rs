@@ -105,9 +105,22 @@ impl From<StoreError> for StoreFailure {
     }
 }
 
-/// A trace or a subtree to end.
+/// What is wanted of a trace or a subtree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// That it ends.
+    Cancel,
+    /// That nothing of it begins.
+    Pause,
+    /// That it goes on.
+    Resume,
+}
+
+/// An order to a trace or a subtree.
 #[derive(Debug, Clone)]
-pub struct CancelRequest {
+pub struct ControlRequest {
+    /// What is wanted.
+    pub control: Control,
     /// Which trace.
     pub trace_id: TraceId,
     /// The root of the subtree; none: the whole trace.
@@ -118,19 +131,21 @@ pub struct CancelRequest {
     pub reason: String,
 }
 
-/// What came of a cancel.
+/// What came of a [`ControlRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CancelOutcome {
+pub enum ControlOutcome {
     /// It was ordered.
     Ordered {
-        /// Tasks that ended at once.
-        ended: u64,
+        /// Tasks that ended, were held, or were set going at once.
+        done: u64,
         /// Running tasks that were told.
         running: u64,
     },
-    /// It had been ordered before.
+    /// It was as the order wants it: held already, or not held.
+    NothingToDo,
+    /// A cancel is under way.
     AlreadyCancelling,
-    /// There was nothing left to cancel.
+    /// It has ended.
     AlreadyEnded,
 }
 

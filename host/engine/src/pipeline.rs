@@ -8,15 +8,17 @@ use futures::FutureExt;
 use tower_domain::clock::Timestamp;
 use tower_domain::code_ref::Digest;
 use tower_domain::codes;
+use tower_domain::definition::DefinitionSpec;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
+use tower_domain::schedule::ScheduleType;
 use tower_domain::split::Splitter;
-use tower_domain::step::{FailureClass, Step, StepEnd, StepFailure, StepHost, Stop};
+use tower_domain::step::{FailureClass, Signal, Step, StepEnd, StepFailure, StepHost, Stop};
 use tower_domain::task::{INLINE_OUTPUT_BYTES_MAX, Output, Status};
 use tower_store::StoreError;
 use tower_store::fault::{self, Point};
-use tower_store::work::{Claimed, Command, Settle, SettledEnd};
+use tower_store::work::{Claimed, Command, RoundEnd, Settle, SettledEnd};
 
 use crate::catalog::Loaded;
 use crate::committer::{RETRY_AFTER, chain};
@@ -55,14 +57,18 @@ impl Inner {
         }
     }
 
-    /// Tells running steps of their cancel, and ends those that had not begun.
-    pub(crate) fn heed(self: &Arc<Self>, to_cancel: &[(TaskId, String)]) {
-        if to_cancel.is_empty() {
+    /// Tells running steps what is wanted of them, and ends or gives back those that had not begun.
+    pub(crate) fn heed(self: &Arc<Self>, to_tell: &[(TaskId, Signal)]) {
+        if to_tell.is_empty() {
             return;
         }
-        let (unbegun, told) = self.claims.cancel(to_cancel);
+        let (unbegun, cancelled) = self.claims.tell(to_tell);
         for held in unbegun {
-            self.settle(&held.claimed, self.clock.now(), SettledEnd::Cancelled);
+            let end = if held.orders.is_cancelled() { SettledEnd::Cancelled } else { SettledEnd::Released };
+            self.settle(&held.claimed, self.clock.now(), end);
+        }
+        if cancelled.is_empty() {
+            return;
         }
         let (inner, grace) = (self.clone(), self.config.cancel_grace);
         self.tracker.spawn(async move {
@@ -70,7 +76,7 @@ impl Inner {
                 () = tokio::time::sleep(grace) => {}
                 () = inner.hard_stop.cancelled() => {}
             }
-            told.iter().for_each(|orders| orders.stop_now(Stop::Cancelled));
+            cancelled.iter().for_each(|orders| orders.stop_now(Stop::Cancelled));
         });
     }
 
@@ -179,8 +185,16 @@ impl Inner {
 
     async fn settled(&self, end: StepEnd, host: &EngineStepHost, loaded: &Loaded, claimed: &Claimed) -> SettledEnd {
         let end = match end {
-            StepEnd::Finished { output, .. } => match self.keep(output, &host.orders).await {
-                Ok(output) => return SettledEnd::Finished { output, children: host.take_plan().await },
+            StepEnd::Finished { output, last } => match self.keep(output, &host.orders).await {
+                Ok(output) => {
+                    let children = host.take_plan().await;
+                    return SettledEnd::Finished { output, children, round: round_end(&loaded.definition.spec, claimed, last) };
+                }
+                Err(end) => end,
+            },
+            // What it split off is dropped with the rest of what it did, but for what it carries over.
+            StepEnd::Paused { carried } if host.orders.was_paused() => match self.keep(carried, &host.orders).await {
+                Ok(carried) => return SettledEnd::Suspended { carried },
                 Err(end) => end,
             },
             StepEnd::Paused { .. } => {
@@ -257,6 +271,13 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(orders: &Orders
             answer => return Some(answer),
         }
     }
+}
+
+/// What follows a round, for the root of a LOOP; for everything else nothing does.
+fn round_end(spec: &DefinitionSpec, claimed: &Claimed, last: bool) -> Option<RoundEnd> {
+    let config = spec.loop_config.filter(|_| spec.schedule_type == ScheduleType::Loop && claimed.parent_id.is_none())?;
+    let more = !last && config.max_rounds.is_none_or(|most| claimed.round_index + 1 < most);
+    Some(if more { RoundEnd::Next { delay: Duration::from_secs(config.interval_sec.into()) } } else { RoundEnd::Last })
 }
 
 fn step_of(claimed: &mut Claimed, loaded: &Loaded, carried: Option<Json>, may_split: bool, now: Timestamp) -> Step {

@@ -1,6 +1,7 @@
 //! Claims that this host holds: what each is told, and by what it is stopped.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -15,6 +16,10 @@ use tower_store::work::Claimed;
 pub(crate) struct Orders {
     /// The task is cancelled, for this reason.
     cancelled: OnceLock<Arc<str>>,
+    /// The task is held.
+    paused: AtomicBool,
+    /// It was held at some time during this claim: the step may have heard of it.
+    was_paused: AtomicBool,
     /// The step must stop where it is; the first order to do so stands.
     stopped: OnceLock<Stop>,
     changed: Notify,
@@ -24,6 +29,13 @@ impl Orders {
     /// The task is cancelled.
     pub(crate) fn cancel(&self, reason: &str) {
         let _ = self.cancelled.set(reason.into());
+        self.changed.notify_waiters();
+    }
+
+    /// The task is held, or no longer.
+    pub(crate) fn pause(&self, pause: bool) {
+        self.was_paused.fetch_or(pause, Ordering::AcqRel);
+        self.paused.store(pause, Ordering::Release);
         self.changed.notify_waiters();
     }
 
@@ -37,9 +49,17 @@ impl Orders {
         self.cancelled.get().is_some()
     }
 
+    pub(crate) fn was_paused(&self) -> bool {
+        self.was_paused.load(Ordering::Acquire)
+    }
+
     pub(crate) fn signal(&self) -> Signal {
         // A shutdown is no order to the task: it is stopped where it is, and runs again.
-        self.cancelled.get().map_or(Signal::GoOn, |reason| Signal::Cancel(reason.clone()))
+        match self.cancelled.get() {
+            Some(reason) => Signal::Cancel(reason.clone()),
+            None if self.paused.load(Ordering::Acquire) => Signal::Pause,
+            None => Signal::GoOn,
+        }
     }
 
     pub(crate) fn stop(&self) -> Option<Stop> {
@@ -187,17 +207,23 @@ impl Claims {
         }
     }
 
-    /// Tells claims of their cancel. Answers those that had not begun: they end at once.
-    pub(crate) fn cancel(&self, tasks: &[(TaskId, String)]) -> (Vec<Held>, Vec<Arc<Orders>>) {
+    /// Tells claims what is wanted of them. Answers those that had not begun and now are not to, and the ears of those that are
+    /// cancelled.
+    pub(crate) fn tell(&self, tasks: &[(TaskId, Signal)]) -> (Vec<Held>, Vec<Arc<Orders>>) {
         let mut inner = self.inner.lock();
-        let mut told = Vec::new();
-        for (id, reason) in tasks {
-            if let Some(orders) = inner.orders.get(id) {
-                orders.cancel(reason);
-                told.push(orders.clone());
+        let mut cancelled = Vec::new();
+        for (id, signal) in tasks {
+            let Some(orders) = inner.orders.get(id) else { continue };
+            match signal {
+                Signal::Cancel(reason) => {
+                    orders.cancel(reason);
+                    cancelled.push(orders.clone());
+                }
+                Signal::Pause => orders.pause(true),
+                Signal::GoOn => orders.pause(false),
             }
         }
-        (inner.take_out(|held| held.orders.is_cancelled()), told)
+        (inner.take_out(|held| held.orders.signal() != Signal::GoOn), cancelled)
     }
 
     /// Takes nothing any more. Answers the claims that had not begun: they are given back.

@@ -122,8 +122,13 @@ impl StepHost for EngineStepHost {
         self.orders.signal()
     }
 
-    async fn signalled(&self) {
-        self.orders.until(|orders| (orders.signal() != Signal::GoOn).then_some(())).await;
+    async fn signalled(&self, heard: &Signal) {
+        let is_news = |signal: Signal| match signal {
+            Signal::GoOn => false,
+            Signal::Pause => *heard != Signal::Pause,
+            Signal::Cancel(_) => true,
+        };
+        self.orders.until(|orders| is_news(orders.signal()).then_some(())).await;
     }
 
     fn stop(&self) -> Option<Stop> {

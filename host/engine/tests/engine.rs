@@ -11,7 +11,7 @@ use scripted::{config, name, start};
 use tower_domain::event::EventType;
 use tower_domain::task::{Output, Phase, Status};
 use tower_engine::EngineConfig;
-use tower_engine::orders::{CancelOutcome, CancelRequest, OrderError};
+use tower_engine::orders::{Control, ControlOutcome, ControlRequest, OrderError};
 use tower_store::read::{DeadLetterFilter, PageRequest, TaskFilter};
 use tower_store::sqlite::SqliteOptions;
 
@@ -90,15 +90,21 @@ async fn a_cancel_ends_what_waits_tells_what_runs_and_stops_what_does_not_listen
         while bench.engine.load().running < 2 || bench.engine.stores().read.trace(trace).await.unwrap().unwrap().counts.running < 3 {
             tokio::task::yield_now().await;
         }
-        let request = CancelRequest { trace_id: trace, task_id: None, triggered_by: "test".to_owned(), reason: "enough".to_owned() };
-        let outcome = bench.engine.cancel(request.clone()).await.unwrap();
-        assert!(matches!(outcome, CancelOutcome::Ordered { running: 2..=5, ended: 45..=48 }), "{outcome:?}");
+        let request = ControlRequest { control: Control::Cancel, trace_id: trace, task_id: None, triggered_by: "test".to_owned(), reason: "enough".to_owned() };
+        let outcome = bench.engine.control(request.clone()).await.unwrap();
+        assert!(matches!(outcome, ControlOutcome::Ordered { running: 2..=5, done: 45..=48 }), "{outcome:?}");
         let ended = bench.ended(trace).await;
         assert_eq!((ended.status, ended.counts.cancelled), (Status::Cancelled, 51));
-        assert_eq!(bench.engine.cancel(request).await.unwrap(), CancelOutcome::AlreadyEnded);
+        assert_eq!(bench.engine.control(request).await.unwrap(), ControlOutcome::AlreadyEnded);
     }
-    let nobody = CancelRequest { trace_id: tower_domain::id::TraceId::from_bytes([1; 16]), task_id: None, triggered_by: String::new(), reason: String::new() };
-    assert!(matches!(bench.engine.cancel(nobody).await, Err(OrderError::NotFound)));
+    let nobody = ControlRequest {
+        control: Control::Cancel,
+        trace_id: tower_domain::id::TraceId::from_bytes([1; 16]),
+        task_id: None,
+        triggered_by: String::new(),
+        reason: String::new(),
+    };
+    assert!(matches!(bench.engine.control(nobody).await, Err(OrderError::NotFound)));
     bench.stop().await;
 }
 
@@ -116,8 +122,8 @@ async fn what_was_open_goes_on_after_a_restart() {
     let bench = start(SqliteOptions::file(&path), EngineConfig { slots: 4, ..config() }).await;
     let tasks = bench.engine.stores().read.tasks(trace, &TaskFilter::default(), &PageRequest { after: None, limit: 100 }).await.unwrap().items;
     assert!(tasks.iter().all(|task| !task.status.is_terminal() && task.attempt <= 1), "given back, with no retry used up");
-    let request = CancelRequest { trace_id: trace, task_id: None, triggered_by: "test".to_owned(), reason: String::new() };
-    bench.engine.cancel(request).await.unwrap();
+    let request = ControlRequest { control: Control::Cancel, trace_id: trace, task_id: None, triggered_by: "test".to_owned(), reason: String::new() };
+    bench.engine.control(request).await.unwrap();
     assert_eq!(bench.ended(trace).await.counts.cancelled, 21);
     bench.stop().await;
 }

@@ -87,7 +87,7 @@ impl Host {
             task_id: claimed.task_id,
             fence: claimed.fence,
             started_at: SystemClock.now(),
-            end: SettledEnd::Finished { output, children },
+            end: SettledEnd::Finished { output, children, round: None },
         }))
     }
 }

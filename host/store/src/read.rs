@@ -8,7 +8,7 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::name::Name;
 use tower_domain::split::ExistingChild;
 use tower_domain::step::ResultPage;
-use tower_domain::task::{ActorType, Attempt, Phase, Status, Task};
+use tower_domain::task::{ActorType, Attempt, Phase, Round, Status, Task};
 use tower_domain::trace::Trace;
 
 use crate::StoreError;
@@ -134,6 +134,9 @@ pub trait Reader: Send + Sync {
 
     /// A task's ended attempts, oldest first; the last 200.
     async fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Rounds of a LOOP's root that ended well, in order, those after `after`.
+    async fn rounds(&self, task: TaskId, page: &PageRequest<u32>) -> Result<Page<Round, u32>, StoreError>;
 
     /// Events of a trace with a `seq` above `after`, in order.
     async fn events(&self, trace: TraceId, after: u64, limit: u32) -> Result<Vec<TaskEvent>, StoreError>;

@@ -16,7 +16,7 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
 use tower_domain::split::PlannedChild;
-use tower_domain::step::{LogLine, StepFailure, Summary};
+use tower_domain::step::{LogLine, Signal, StepFailure, Summary};
 use tower_domain::task::{ActorType, Leg, Output, Status, TaskResult};
 use tower_domain::trace::TriggerType;
 
@@ -65,8 +65,8 @@ pub enum Command {
     Submit(Box<NewTrace>),
     /// A claim has come to its end.
     Settle(Box<Settle>),
-    /// End a trace or a subtree.
-    Cancel(ControlEvent),
+    /// End, hold or set going a trace or a subtree, as the order says.
+    Control(ControlEvent),
     /// Keep what a running step reports.
     Observe(Observe),
     /// Keep what an outside caller reports.
@@ -185,6 +185,13 @@ pub enum SettledEnd {
         output: Output,
         /// Children to bring about.
         children: Vec<PlannedChild>,
+        /// What follows, if this ends the round of a LOOP; without children only.
+        round: Option<RoundEnd>,
+    },
+    /// Early, because it was paused.
+    Suspended {
+        /// For the run that goes on from there.
+        carried: Output,
     },
     /// Badly.
     Failed {
@@ -197,6 +204,18 @@ pub enum SettledEnd {
     Cancelled,
     /// Given back unharmed.
     Released,
+}
+
+/// What follows a round of a LOOP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoundEnd {
+    /// Nothing: it was the last.
+    Last,
+    /// The next one.
+    Next {
+        /// How long after.
+        delay: Duration,
+    },
 }
 
 /// What a running step reports.
@@ -256,8 +275,8 @@ pub struct Committed {
     pub events: Vec<TaskEvent>,
     /// Traces whose root has ended, with how.
     pub ended: Vec<(TraceId, Status)>,
-    /// Running tasks that are to be told of their cancel.
-    pub to_cancel: Vec<(TaskId, String)>,
+    /// Running tasks that are to be told what is wanted of them now.
+    pub to_tell: Vec<(TaskId, Signal)>,
     /// When the next waiting task is due.
     pub next_due: Option<Timestamp>,
     /// Whether more could have been claimed.
@@ -296,13 +315,15 @@ pub enum Answer {
     NotEnded,
     /// Everything in it succeeded: there is nothing to retry.
     NothingToRetry,
-    /// A cancel was recorded.
-    Cancelled {
-        /// Tasks that ended at once.
-        ended: u64,
+    /// The order was recorded.
+    Ordered {
+        /// Tasks that ended, were held, or were set going at once.
+        done: u64,
         /// Running tasks that are told.
         running: u64,
     },
+    /// It was what the order wants it to be; nothing changed.
+    NothingToDo,
     /// The trace or subtree had ended before; nothing changed.
     AlreadyEnded,
     /// The trace or subtree was being cancelled already; nothing changed.

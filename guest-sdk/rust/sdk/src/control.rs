@@ -29,7 +29,7 @@ pub fn check_cancel() -> Result<()> {
     go_on(&signal())
 }
 
-/// Waits without holding anything up. Returns early when the trace is paused, so a loop that must wait to the end looks at
+/// Waits without holding anything up. Returns early when the trace is paused, once, so a loop that must wait to the end looks at
 /// the clock, and one that should stop asks [`signal`].
 ///
 /// # Errors

@@ -17,7 +17,7 @@ impl Cancel {
             Stage::Claimed => Ok(marked.to(Stage::Claimed, None)),
             // Its children end first; the last of them ends it.
             Stage::WaitingChildren if !state.children.all_ended() => Ok(marked.to(Stage::WaitingChildren, None)),
-            Stage::WaitingChildren | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued => Ok(marked.end_cancelled()),
+            Stage::WaitingChildren | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Paused | Stage::Queued => Ok(marked.end_cancelled()),
         }
     }
 }

@@ -4,7 +4,6 @@ use super::{End, Refusal, Stage, TaskState, Transition};
 use crate::aggregation::{ChildCounts, Verdict, judge};
 use crate::control::Control;
 use crate::definition::AggregationPolicy;
-use crate::event::EventType;
 use crate::task::Leg;
 
 /// One or several children have ended.
@@ -29,12 +28,14 @@ impl ChildrenEnded {
                 Verdict::Wait => Ok(state.to(Stage::WaitingChildren, None)),
                 Verdict::Aggregate => {
                     let next = TaskState { leg: Leg::Aggregate, ..state };
-                    Ok(next.to(Stage::Queued, Some(EventType::Queued)))
+                    Ok(next.queue())
                 }
                 Verdict::Fail(error) => Ok(state.end(End::Failed { dead_letter: false }, Some(error))),
             },
             // Children exist only below a task that waits for them.
-            Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::Claimed | Stage::Ended(_) => Err(Refusal::WrongStage),
+            Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Paused | Stage::Queued | Stage::Claimed | Stage::Ended(_) => {
+                Err(Refusal::WrongStage)
+            }
         }
     }
 }

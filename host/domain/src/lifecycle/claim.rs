@@ -16,7 +16,7 @@ impl Claim {
                 Ok(next.to(Stage::Claimed, Some(EventType::Started)))
             }
             Stage::Ended(_) => Err(Refusal::AlreadyEnded),
-            Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Claimed | Stage::WaitingChildren => Err(Refusal::WrongStage),
+            Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Paused | Stage::Claimed | Stage::WaitingChildren => Err(Refusal::WrongStage),
         }
     }
 }

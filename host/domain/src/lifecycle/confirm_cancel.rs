@@ -16,7 +16,7 @@ impl ConfirmCancel {
         state.held(self.fence)?;
         match state.control {
             Control::Cancel => Ok(state.end_cancelled()),
-            Control::Run => Err(Refusal::WrongStage),
+            Control::Run | Control::Pause => Err(Refusal::WrongStage),
         }
     }
 }

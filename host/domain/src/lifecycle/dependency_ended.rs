@@ -31,7 +31,7 @@ impl DependencyEnded {
             }
             // Skipped by an earlier dependency, or cancelled: the rest of them no longer matter.
             Stage::Ended(_) => Err(Refusal::AlreadyEnded),
-            Stage::Scheduled | Stage::Backoff | Stage::Queued | Stage::Claimed | Stage::WaitingChildren => Err(Refusal::WrongStage),
+            Stage::Scheduled | Stage::Backoff | Stage::Paused | Stage::Queued | Stage::Claimed | Stage::WaitingChildren => Err(Refusal::WrongStage),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A claim's host is gone.
 
-use super::{End, Refusal, Stage, TaskState, Transition};
+use super::{End, Refusal, TaskState, Transition};
 use crate::codes;
 use crate::control::Control;
 use crate::task::TaskError;
@@ -22,14 +22,10 @@ impl Expire {
     pub fn decide(&self, state: &TaskState) -> Result<Transition, Refusal> {
         state.held(self.fence)?;
         let state = TaskState { crashes: state.crashes + u32::from(self.suspect), ..state.clone() };
-        match state.stage {
-            Stage::Claimed if state.control == Control::Run && state.crashes >= CRASHES_MAX => {
-                let error = TaskError::new(codes::HOST_CRASHED.name, &format!("its host died {CRASHES_MAX} times while it ran this task"));
-                Ok(state.end(End::Failed { dead_letter: true }, Some(error)))
-            }
-            Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => {
-                Ok(state.give_back())
-            }
+        if state.control != Control::Cancel && state.crashes >= CRASHES_MAX {
+            let error = TaskError::new(codes::HOST_CRASHED.name, &format!("its host died {CRASHES_MAX} times while it ran this task"));
+            return Ok(state.end(End::Failed { dead_letter: true }, Some(error)));
         }
+        Ok(state.give_back())
     }
 }

@@ -14,10 +14,15 @@
 //!
 //! Cancel ends whatever is not claimed and has no open children at once, and marks the rest: a marked claim ends as Cancelled
 //! whatever its outcome, a marked parent once its last child has ended.
+//!
+//! Pause holds what is queued and marks the rest: a marked task that would be queued is Paused instead. Resume takes the mark away
+//! and queues what was held. A step that stops early because of a pause is suspended: Paused, or Queued if it was resumed meanwhile.
+//!
+//! The root of a LOOP that has finished a round goes on with the next: Scheduled, or Queued, as if it were new.
 //! ```
 //!
-//! Commands, a file each: [`Admit`], [`DependencyEnded`], [`ComeDue`], [`Claim`], [`Finish`], [`Fail`], [`Release`], [`Expire`],
-//! [`ConfirmCancel`], [`ChildrenEnded`], [`Cancel`].
+//! Commands, a file each: [`Admit`], [`DependencyEnded`], [`ComeDue`], [`Claim`], [`Finish`], [`Fail`], [`Suspend`], [`Release`],
+//! [`Expire`], [`ConfirmCancel`], [`ChildrenEnded`], [`Cancel`], [`Pause`], [`Resume`].
 
 mod admit;
 mod cancel;
@@ -29,7 +34,10 @@ mod dependency_ended;
 mod expire;
 mod fail;
 mod finish;
+mod pause;
 mod release;
+mod resume;
+mod suspend;
 
 pub use admit::Admit;
 pub use cancel::Cancel;
@@ -40,8 +48,11 @@ pub use confirm_cancel::ConfirmCancel;
 pub use dependency_ended::DependencyEnded;
 pub use expire::{CRASHES_MAX, Expire};
 pub use fail::Fail;
-pub use finish::Finish;
+pub use finish::{Finish, NextRound};
+pub use pause::Pause;
 pub use release::Release;
+pub use resume::Resume;
+pub use suspend::Suspend;
 
 use crate::aggregation::ChildCounts;
 use crate::clock::Timestamp;
@@ -57,7 +68,7 @@ pub struct TaskState {
     pub stage: Stage,
     /// What a claim runs next, or runs now.
     pub leg: Leg,
-    /// Whether it is being cancelled.
+    /// Whether it is being cancelled, or held.
     pub control: Control,
     /// Raised by every claim.
     pub fence: u64,
@@ -73,8 +84,10 @@ pub struct TaskState {
     pub run_on: RunOn,
     /// Not to be claimed before.
     pub run_after: Option<Timestamp>,
-    /// Of its children.
+    /// Of its children in this round.
     pub children: ChildCounts,
+    /// The round of a LOOP, from 0. Children are of the round that their parent was in.
+    pub round: u32,
 }
 
 /// The stages of a task's life.
@@ -86,6 +99,8 @@ pub enum Stage {
     WaitingDeps,
     /// Waits before a retry.
     Backoff,
+    /// Held by order.
+    Paused,
     /// Can be claimed.
     Queued,
     /// A host runs it.
@@ -119,7 +134,7 @@ impl Stage {
     /// What the outside sees.
     pub fn status(self) -> Status {
         match self {
-            Self::Scheduled | Self::WaitingDeps | Self::Backoff | Self::Queued => Status::Pending,
+            Self::Scheduled | Self::WaitingDeps | Self::Backoff | Self::Paused | Self::Queued => Status::Pending,
             Self::Claimed | Self::WaitingChildren => Status::Running,
             Self::Ended(End::Success { .. }) => Status::Success,
             Self::Ended(End::Failed { .. }) => Status::Failed,
@@ -144,6 +159,7 @@ impl TaskState {
             run_on,
             run_after,
             children: ChildCounts::default(),
+            round: 0,
         }
     }
 
@@ -158,6 +174,7 @@ impl TaskState {
             Stage::Scheduled => Phase::Scheduled,
             Stage::WaitingDeps => Phase::WaitingDeps,
             Stage::Backoff => Phase::Backoff,
+            Stage::Paused => Phase::Paused,
             Stage::Queued => Phase::Queued,
             Stage::Claimed => match self.leg {
                 Leg::Run => Phase::Executing,
@@ -181,6 +198,7 @@ impl TaskState {
             Phase::Scheduled => Stage::Scheduled,
             Phase::WaitingDeps => Stage::WaitingDeps,
             Phase::Backoff => Stage::Backoff,
+            Phase::Paused => Stage::Paused,
             Phase::Queued => Stage::Queued,
             Phase::Executing | Phase::Aggregating => Stage::Claimed,
             Phase::WaitingChildren => Stage::WaitingChildren,
@@ -193,7 +211,6 @@ impl TaskState {
                 Status::Skipped => Stage::Ended(End::Skipped),
                 Status::Pending | Status::Running => return None,
             },
-            Phase::Paused => return None,
         };
         (stage.status() == status).then_some(stage)
     }
@@ -219,6 +236,12 @@ pub enum Refusal {
     /// A cancel is under way.
     #[error("the task is already being cancelled")]
     AlreadyCancelling,
+    /// It is held already.
+    #[error("the task is already paused")]
+    AlreadyPaused,
+    /// Nobody holds it.
+    #[error("the task is not paused")]
+    NotPaused,
     /// The claim is no longer the task's.
     #[error("the claim has passed to another")]
     LeaseLost,
@@ -251,7 +274,16 @@ impl TaskState {
     fn ready(&self, now: Timestamp) -> Transition {
         match self.run_after {
             Some(at) if at > now => self.to(Stage::Scheduled, Some(EventType::Waiting)),
-            Some(_) | None => Self { run_after: None, ..self.clone() }.to(Stage::Queued, Some(EventType::Queued)),
+            Some(_) | None => self.queue(),
+        }
+    }
+
+    /// It may be claimed, unless it is held.
+    fn queue(&self) -> Transition {
+        let next = Self { run_after: None, ..self.clone() };
+        match self.control {
+            Control::Pause => next.to(Stage::Paused, Some(EventType::Paused)),
+            Control::Run | Control::Cancel => next.to(Stage::Queued, Some(EventType::Queued)),
         }
     }
 
@@ -265,8 +297,7 @@ impl TaskState {
         if self.control == Control::Cancel {
             return self.end_cancelled();
         }
-        let next = Self { attempt: self.attempt.saturating_sub(1), ..self.clone() };
-        next.to(Stage::Queued, Some(EventType::Queued))
+        Self { attempt: self.attempt.saturating_sub(1), ..self.clone() }.queue()
     }
 
     /// Only for the claim that holds the task.
@@ -274,9 +305,14 @@ impl TaskState {
         match self.stage {
             Stage::Claimed if self.fence == fence => Ok(()),
             // A claim that has been settled, taken back or overtaken: its holder has nothing to say any more.
-            Stage::Claimed | Stage::Scheduled | Stage::WaitingDeps | Stage::Backoff | Stage::Queued | Stage::WaitingChildren | Stage::Ended(_) => {
-                Err(Refusal::LeaseLost)
-            }
+            Stage::Claimed
+            | Stage::Scheduled
+            | Stage::WaitingDeps
+            | Stage::Backoff
+            | Stage::Paused
+            | Stage::Queued
+            | Stage::WaitingChildren
+            | Stage::Ended(_) => Err(Refusal::LeaseLost),
         }
     }
 }

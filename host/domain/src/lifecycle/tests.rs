@@ -18,15 +18,17 @@ fn at(stage: Stage) -> TaskState {
         Stage::Scheduled | Stage::Backoff => state.run_after = Some(NOW.plus(Duration::from_secs(9))),
         Stage::Claimed => (state.fence, state.attempt) = (1, 1),
         Stage::WaitingChildren => (state.fence, state.children.split) = (1, 2),
+        Stage::Paused => state.control = Control::Pause,
         Stage::Queued | Stage::Ended(_) => {}
     }
     state
 }
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     Stage::Scheduled,
     Stage::WaitingDeps,
     Stage::Backoff,
+    Stage::Paused,
     Stage::Queued,
     Stage::Claimed,
     Stage::WaitingChildren,
@@ -45,7 +47,9 @@ enum Cmd {
     ComeDue,
     Claim,
     Finish,
+    FinishRound,
     Split,
+    Suspend,
     Retryable,
     Fatal,
     Release,
@@ -54,15 +58,19 @@ enum Cmd {
     ChildSucceeded,
     ChildFailed,
     Cancel,
+    Pause,
+    Resume,
 }
 
-const CMDS: [Cmd; 14] = [
+const CMDS: [Cmd; 18] = [
     Cmd::DependencySucceeded,
     Cmd::DependencyFailed,
     Cmd::ComeDue,
     Cmd::Claim,
     Cmd::Finish,
+    Cmd::FinishRound,
     Cmd::Split,
+    Cmd::Suspend,
     Cmd::Retryable,
     Cmd::Fatal,
     Cmd::Release,
@@ -71,7 +79,12 @@ const CMDS: [Cmd; 14] = [
     Cmd::ChildSucceeded,
     Cmd::ChildFailed,
     Cmd::Cancel,
+    Cmd::Pause,
+    Cmd::Resume,
 ];
+
+/// What only the holder of a claim may say.
+const CLAIMS: [Cmd; 9] = [Cmd::Finish, Cmd::FinishRound, Cmd::Split, Cmd::Suspend, Cmd::Retryable, Cmd::Fatal, Cmd::Release, Cmd::Expire, Cmd::ConfirmCancel];
 
 fn run(cmd: Cmd, state: &TaskState, fence: u64) -> Result<Transition, Refusal> {
     let failure = |class| StepFailure { class, error: TaskError::new("X", "x"), after: None };
@@ -82,8 +95,10 @@ fn run(cmd: Cmd, state: &TaskState, fence: u64) -> Result<Transition, Refusal> {
         Cmd::DependencyFailed => DependencyEnded { ended: 1, failed: true, now: NOW }.decide(state),
         Cmd::ComeDue => ComeDue.decide(state),
         Cmd::Claim => Claim.decide(state),
-        Cmd::Finish => Finish { fence, children: 0 }.decide(state),
-        Cmd::Split => Finish { fence, children: 2 }.decide(state),
+        Cmd::Finish => Finish { fence, children: 0, next_round: None }.decide(state),
+        Cmd::FinishRound => Finish { fence, children: 0, next_round: Some(NextRound { at: retry_at, now: NOW }) }.decide(state),
+        Cmd::Split => Finish { fence, children: 2, next_round: None }.decide(state),
+        Cmd::Suspend => Suspend { fence }.decide(state),
         Cmd::Retryable => Fail { fence, failure: &failure(FailureClass::Retryable), retry_at }.decide(state),
         Cmd::Fatal => Fail { fence, failure: &failure(FailureClass::Fatal), retry_at }.decide(state),
         Cmd::Release => Release { fence }.decide(state),
@@ -92,6 +107,8 @@ fn run(cmd: Cmd, state: &TaskState, fence: u64) -> Result<Transition, Refusal> {
         Cmd::ChildSucceeded => ChildrenEnded { ended: 1, succeeded: 1, policy }.decide(state),
         Cmd::ChildFailed => ChildrenEnded { ended: 1, succeeded: 0, policy }.decide(state),
         Cmd::Cancel => Cancel.decide(state),
+        Cmd::Pause => Pause.decide(state),
+        Cmd::Resume => Resume.decide(state),
     }
 }
 
@@ -103,7 +120,12 @@ fn every_stage_answers_every_command() {
             "{}/{}{}",
             transition.next.status(),
             transition.next.phase(),
-            if transition.next.control == Control::Cancel && !transition.next.is_ended() { "+cancel" } else { "" }
+            match transition.next.control {
+                _ if transition.next.is_ended() => "",
+                Control::Cancel => "+cancel",
+                Control::Pause => "+pause",
+                Control::Run => "",
+            }
         ),
         Err(refusal) => format!("refused: {refusal:?}"),
     };
@@ -116,6 +138,8 @@ fn every_stage_answers_every_command() {
             (C::ComeDue, S::Scheduled | S::Backoff) => "PENDING/QUEUED",
             (C::Claim, S::Queued) => "RUNNING/EXECUTING",
             (C::Finish, S::Claimed) => "SUCCESS/DONE",
+            (C::FinishRound, S::Claimed) => "PENDING/SCHEDULED",
+            (C::Suspend, S::Claimed) => "PENDING/QUEUED",
             (C::Split, S::Claimed) => "RUNNING/WAITING_CHILDREN",
             (C::Retryable, S::Claimed) => "PENDING/BACKOFF",
             (C::Fatal, S::Claimed) => "FAILED/DONE",
@@ -123,10 +147,21 @@ fn every_stage_answers_every_command() {
             (C::ConfirmCancel, S::Claimed) => "refused: WrongStage",
             (C::ChildSucceeded | C::ChildFailed, S::WaitingChildren) => "RUNNING/WAITING_CHILDREN",
             (C::ChildSucceeded | C::ChildFailed, _) => "refused: WrongStage",
-            (C::Cancel, S::Scheduled | S::WaitingDeps | S::Backoff | S::Queued) => "CANCELLED/DONE",
+            (C::Cancel, S::Scheduled | S::WaitingDeps | S::Backoff | S::Paused | S::Queued) => "CANCELLED/DONE",
+            (C::Pause, S::Scheduled) => "PENDING/SCHEDULED+pause",
+            (C::Pause, S::WaitingDeps) => "PENDING/WAITING_DEPS+pause",
+            (C::Pause, S::Backoff) => "PENDING/BACKOFF+pause",
+            (C::Pause, S::Queued) => "PENDING/PAUSED+pause",
+            (C::Pause, S::Claimed) => "RUNNING/EXECUTING+pause",
+            (C::Pause, S::WaitingChildren) => "RUNNING/WAITING_CHILDREN+pause",
+            (C::Pause, S::Paused) => "refused: AlreadyPaused",
+            (C::Resume, S::Paused) => "PENDING/QUEUED",
+            (C::Resume, S::Scheduled | S::WaitingDeps | S::Backoff | S::Queued | S::Claimed | S::WaitingChildren) => "refused: NotPaused",
             (C::Cancel, S::Claimed) => "RUNNING/EXECUTING+cancel",
             (C::Cancel, S::WaitingChildren) => "RUNNING/WAITING_CHILDREN+cancel",
-            (C::Finish | C::Split | C::Retryable | C::Fatal | C::Release | C::Expire | C::ConfirmCancel, _) => "refused: LeaseLost",
+            (C::Finish | C::FinishRound | C::Split | C::Suspend | C::Retryable | C::Fatal | C::Release | C::Expire | C::ConfirmCancel, _) => {
+                "refused: LeaseLost"
+            }
             (_, S::Ended(_)) => "refused: AlreadyEnded",
             _ => "refused: WrongStage",
         }
@@ -151,7 +186,7 @@ fn words_read_back_as_the_stage_that_they_stand_for() {
 #[test]
 fn a_stale_fence_changes_nothing() {
     let state = at(Stage::Claimed);
-    for cmd in [Cmd::Finish, Cmd::Split, Cmd::Retryable, Cmd::Fatal, Cmd::Release, Cmd::Expire, Cmd::ConfirmCancel] {
+    for cmd in CLAIMS {
         assert_eq!(run(cmd, &state, 0), Err(Refusal::LeaseLost), "{cmd:?}");
     }
 }
@@ -188,7 +223,7 @@ fn what_kills_its_host_three_times_is_not_run_again() {
 
 #[test]
 fn a_cancelled_claim_ends_as_cancelled_whatever_it_came_to() {
-    for cmd in [Cmd::Finish, Cmd::Split, Cmd::Retryable, Cmd::Fatal, Cmd::Release, Cmd::Expire, Cmd::ConfirmCancel] {
+    for cmd in CLAIMS {
         let state = Cancel.decide(&at(Stage::Claimed)).unwrap().next;
         let ended = run(cmd, &state, state.fence).unwrap();
         assert_eq!((ended.next.status(), ended.event), (Status::Cancelled, Some(EventType::Cancelled)), "{cmd:?}");
@@ -203,6 +238,48 @@ fn a_cancelled_parent_ends_with_its_last_child() {
     let first = run(Cmd::ChildSucceeded, &state, 0).unwrap().next;
     assert_eq!(first.stage, Stage::WaitingChildren);
     assert_eq!(run(Cmd::ChildSucceeded, &first, 0).unwrap().next.status(), Status::Cancelled);
+}
+
+#[test]
+fn whatever_would_be_queued_under_a_pause_is_held_until_it_is_resumed() {
+    let paused = |stage| Pause.decide(&at(stage)).unwrap().next;
+    let mut waits = paused(Stage::WaitingDeps);
+    waits.open_deps = 1;
+    let mut folds = paused(Stage::WaitingChildren);
+    folds.children.split = 1;
+    for (cmd, state) in [
+        (Cmd::DependencySucceeded, waits),
+        (Cmd::ComeDue, paused(Stage::Scheduled)),
+        (Cmd::ComeDue, paused(Stage::Backoff)),
+        (Cmd::Release, paused(Stage::Claimed)),
+        (Cmd::Expire, paused(Stage::Claimed)),
+        (Cmd::Suspend, paused(Stage::Claimed)),
+        (Cmd::ChildSucceeded, folds),
+    ] {
+        let held = run(cmd, &state, state.fence).unwrap();
+        assert_eq!((held.next.stage, held.event), (Stage::Paused, Some(EventType::Paused)), "{cmd:?}");
+        assert_eq!(held.next.attempt, 0, "{cmd:?}: no attempt is used up");
+        assert_eq!(Claim.decide(&held.next), Err(Refusal::WrongStage), "{cmd:?}");
+        let free = Resume.decide(&held.next).unwrap();
+        assert_eq!((free.next.stage, free.next.leg, free.event), (Stage::Queued, held.next.leg, Some(EventType::Resumed)), "{cmd:?}");
+    }
+    let marked = paused(Stage::Claimed);
+    assert_eq!(Resume.decide(&marked).unwrap().next.control, Control::Run, "what runs goes on, and nobody asks it to pause any more");
+    assert_eq!(run(Cmd::Finish, &marked, 1).unwrap().next.status(), Status::Success, "what runs may end");
+}
+
+#[test]
+fn a_round_begins_as_a_new_task_does() {
+    let mut state = at(Stage::Claimed);
+    (state.leg, state.attempt, state.crashes) = (Leg::Aggregate, 2, 1);
+    (state.children.split, state.children.ended, state.children.succeeded) = (3, 3, 2);
+    let next = run(Cmd::FinishRound, &state, 1).unwrap().next;
+    assert_eq!((next.round, next.leg, next.attempt, next.crashes, next.children), (1, Leg::Run, 0, 0, ChildCounts::default()));
+    assert_eq!(next.fence, state.fence, "claims are counted on");
+    let at_once = Finish { fence: 1, children: 0, next_round: Some(NextRound { at: NOW, now: NOW }) };
+    assert_eq!(at_once.decide(&state).unwrap().next.stage, Stage::Queued);
+    assert_eq!(at_once.decide(&Pause.decide(&state).unwrap().next).unwrap().next.stage, Stage::Paused);
+    assert_eq!(at_once.decide(&Cancel.decide(&state).unwrap().next).unwrap().next.status(), Status::Cancelled);
 }
 
 #[test]
@@ -268,7 +345,10 @@ proptest! {
                     }
                     if next.stage == Stage::Queued {
                         prop_assert_eq!(next.run_after, None);
+                        prop_assert_eq!(next.control, Control::Run, "nothing that is held can be claimed");
                     }
+                    prop_assert_eq!(next.stage == Stage::Paused, next.stage == Stage::Paused && next.control == Control::Pause);
+                    prop_assert!(next.round >= before.round);
                     state = next;
                 }
             }

@@ -14,7 +14,7 @@ use tower_domain::id::{MonotonicIds, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 use tower_domain::split::ChildRequest;
-use tower_domain::step::{CodeProblem, Executor, Step, StepEnd, StepFailure, StepHost, Stop};
+use tower_domain::step::{CodeProblem, Executor, Signal, Step, StepEnd, StepFailure, StepHost, Stop};
 use tower_domain::task::Leg;
 use tower_domain::trace::{Trace, TriggerType};
 use tower_engine::orders::Trigger;
@@ -81,7 +81,7 @@ impl Scripted {
                 done("1".to_owned())
             }
             "listen" => {
-                host.signalled().await;
+                host.signalled(&Signal::GoOn).await;
                 StepEnd::Cancelled
             }
             "fail" => StepEnd::Failed(StepFailure::retryable("AGAIN", "not yet")),

@@ -70,6 +70,8 @@ pub(crate) struct GuestState {
     pub(crate) home: Home,
     pub(crate) memory: MemoryLimit,
     pub(crate) told: Told,
+    /// What it heard last.
+    pub(crate) heard: Signal,
     pub(crate) cut: Option<Cut>,
     watch: Watch,
 }
@@ -84,7 +86,7 @@ impl GuestState {
         }
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);
-        Ok(Self { wasi: wasi.build(), handles, home, memory, told: Told::default(), cut: None, watch })
+        Ok(Self { wasi: wasi.build(), handles, home, memory, told: Told::default(), heard: Signal::GoOn, cut: None, watch })
     }
 
     /// What the outside wants, noted as told.
@@ -95,6 +97,7 @@ impl GuestState {
             Signal::Pause => self.told.pause = true,
             Signal::Cancel(_) => self.told.cancel = true,
         }
+        self.heard = signal.clone();
         signal
     }
 

@@ -94,7 +94,7 @@ impl control::Host for GuestState {
     async fn sleep(&mut self, milliseconds: u64) -> wasmtime::Result<control::Signal> {
         tokio::select! {
             biased;
-            () = self.home.call(self.home.host.signalled()) => {}
+            () = self.home.call(self.home.host.signalled(&self.heard)) => {}
             () = tokio::time::sleep(Duration::from_millis(milliseconds)) => {}
         }
         Ok(convert::signal(self.hear()))

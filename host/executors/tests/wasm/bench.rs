@@ -260,8 +260,8 @@ impl StepHost for FakeHost {
         self.signal.borrow().clone()
     }
 
-    async fn signalled(&self) {
-        let _ = self.signal.subscribe().wait_for(|signal| *signal != Signal::GoOn).await;
+    async fn signalled(&self, heard: &Signal) {
+        let _ = self.signal.subscribe().wait_for(|signal| *signal != Signal::GoOn && (*signal != Signal::Pause || *heard != Signal::Pause)).await;
     }
 
     fn stop(&self) -> Option<Stop> {

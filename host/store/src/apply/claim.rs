@@ -80,7 +80,7 @@ impl Unit<'_> {
                 attempt: row.state.attempt,
                 max_retries: row.state.max_retries,
                 timeout_sec: input.timeout_sec,
-                round_index: input.round_index,
+                round_index: row.state.round,
                 layer: input.layer,
                 depth: input.depth,
                 children: row.state.children,

@@ -35,7 +35,7 @@ impl Unit<'_> {
                 let transition = lifecycle::Expire { fence: row.state.fence, suspect: suspects.contains(&id) }
                     .decide(&row.state)
                     .map_err(|refusal| StoreError::inconsistent("queue", format!("claim of {id}: {refusal}")))?;
-                self.remember_attempt(&row, row.state.fence, row.started_at.unwrap_or(self.now), &transition);
+                self.remember_attempt(&row, row.state.fence, row.started_at.unwrap_or(self.now), &transition, None);
                 if let Some((_, attempt)) = self.attempts.last_mut() {
                     attempt.result = "LEASE_EXPIRED".to_owned();
                     attempt.host = owner;

@@ -1,11 +1,11 @@
 //! One batch as a unit of work, the same for every back end.
 //!
 //! Rows are loaded in sets, `tower_domain::lifecycle` decides about each in memory, and what changed is written in sets. Files, in the
-//! order of a batch: `unit` (rows in memory, and writing them), `submit`, `rerun`, `settle`, `cancel`, `observe`, `expire` (a file a
+//! order of a batch: `unit` (rows in memory, and writing them), `submit`, `rerun`, `settle`, `control`, `observe`, `expire` (a file a
 //! command), `propagate` (what an ended task means to its parent and dependents), `claim`.
 
-mod cancel;
 mod claim;
+mod control;
 mod expire;
 mod observe;
 mod propagate;
@@ -37,7 +37,7 @@ pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Res
         let answer = match command {
             Command::Submit(new) => unit.submit(*new).await?,
             Command::Settle(settle) => unit.settle(*settle).await?,
-            Command::Cancel(order) => unit.cancel(order).await?,
+            Command::Control(order) => unit.control(order).await?,
             Command::Observe(observe) => unit.observe(observe),
             Command::PostEvent(event) => unit.post_event(event),
             Command::Renew { host, held, until } => {
@@ -89,7 +89,7 @@ impl Unit<'_> {
                     tasks.insert(event.task_id);
                     event_ids.push(event.event_id.clone());
                 }
-                Command::Cancel(order) => tasks.extend(order.task_id),
+                Command::Control(order) => tasks.extend(order.task_id),
                 Command::Renew { .. } | Command::Expire(_) | Command::ForgetKeys { .. } => {}
             }
         }

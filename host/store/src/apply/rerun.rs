@@ -27,6 +27,7 @@ impl Unit<'_> {
         if !old.status.is_terminal() {
             return Ok(Err(Answer::NotEnded));
         }
+        let old_root = old.root_task_id;
         let mut plan: RerunPlan = Vec::new();
         let spoilt: HashSet<TaskId> = self.tx.spoilt_tasks(rerun.of).await?.into_iter().collect();
         let mut level = self.tx.old_tasks(rerun.of, None).await?;
@@ -58,6 +59,7 @@ impl Unit<'_> {
             level = if next_parents.is_empty() { Vec::new() } else { self.tx.old_tasks(rerun.of, Some(&next_parents)).await? };
         }
         self.tx.insert_control_event(&rerun.order).await?;
+        self.tx.copy_rounds(old_root, new.root_task_id).await?;
         Ok(Ok(plan))
     }
 
@@ -107,7 +109,8 @@ impl Unit<'_> {
         let renamed = |list: Vec<TaskId>| list.into_iter().filter_map(|id| ids.get(&id).copied()).collect::<Vec<_>>();
         task.ended_deps = renamed(ended);
         task.open_deps = renamed(open);
-        let state = TaskState::new(was.max_retries, was.run_on, None);
+        // A LOOP goes on with the round that it was in.
+        let state = TaskState { round: was.round, ..TaskState::new(was.max_retries, was.run_on, None) };
         task.row.state = state.clone();
         let from = Json::of(&std::collections::BTreeMap::from([("taken_over_from", old_id)])).ok();
         if taken.contains(&old_id) {

@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 
 use tower_domain::codes;
+use tower_domain::control::Control;
 use tower_domain::id::TaskId;
 use tower_domain::json::Json;
-use tower_domain::lifecycle::{Admit, ConfirmCancel, Fail, Finish, Refusal, Release, Stage, TaskState, Transition};
+use tower_domain::lifecycle::{Admit, ConfirmCancel, Fail, Finish, NextRound, Refusal, Release, Stage, Suspend, TaskState, Transition};
 use tower_domain::name::Key;
 use tower_domain::split::PlannedChild;
 use tower_domain::step::StepFailure;
 use tower_domain::task::{Attempt, Leg, Status, TaskError};
 
-use super::tx::{NewTask, TaskRow, TaskWrites};
+use super::tx::{NewTask, RoundRow, TaskRow, TaskWrites};
 use super::unit::Unit;
 use crate::StoreError;
 use crate::fault::{self, Guard};
-use crate::work::{Answer, Settle, SettledEnd};
+use crate::work::{Answer, RoundEnd, Settle, SettledEnd};
 
 impl Unit<'_> {
     pub(super) async fn settle(&mut self, settle: Settle) -> Result<Answer, StoreError> {
@@ -24,21 +25,30 @@ impl Unit<'_> {
         let row = row.clone();
         let fence = if fault::is_on(Guard::Fence) { fence } else { row.state.fence };
         let (output, children, end) = match end {
-            SettledEnd::Finished { output, children } => {
+            SettledEnd::Finished { output, children, round } => {
                 let room = self.trace(row.trace_id).map_or(0, |trace| self.trace_tasks_max.saturating_sub(trace.counts.total()));
                 if children.len() as u64 > room {
                     let message = format!("the trace would hold more than {} tasks", self.trace_tasks_max);
                     (None, Vec::new(), Ended::Failed { failure: StepFailure::fatal(codes::TRACE_TOO_LARGE.name, message), delay: std::time::Duration::ZERO })
                 } else {
-                    (Some(output), children, Ended::Finished)
+                    let round = if children.is_empty() { round } else { None };
+                    (Some(output), children, Ended::Finished { round })
                 }
             }
             SettledEnd::Failed { failure, delay } => (None, Vec::new(), Ended::Failed { failure, delay }),
+            SettledEnd::Suspended { carried } => (Some(carried), Vec::new(), Ended::Suspended),
             SettledEnd::Cancelled => (None, Vec::new(), Ended::Cancelled),
             SettledEnd::Released => (None, Vec::new(), Ended::Released),
         };
         let decided = match &end {
-            Ended::Finished => Finish { fence, children: u32::try_from(children.len()).unwrap_or(u32::MAX) }.decide(&row.state),
+            Ended::Finished { round } => {
+                let next_round = match round {
+                    Some(RoundEnd::Next { delay }) => Some(NextRound { at: self.now.plus(*delay), now: self.now }),
+                    Some(RoundEnd::Last) | None => None,
+                };
+                Finish { fence, children: u32::try_from(children.len()).unwrap_or(u32::MAX), next_round }.decide(&row.state)
+            }
+            Ended::Suspended => Suspend { fence }.decide(&row.state),
             Ended::Failed { failure, delay } => Fail { fence, failure, retry_at: self.now.plus(*delay) }.decide(&row.state),
             Ended::Cancelled => match (ConfirmCancel { fence }).decide(&row.state) {
                 // The host stopped it although nobody ordered so: that is the host's fault, and the task runs again.
@@ -49,18 +59,38 @@ impl Unit<'_> {
         };
         let transition = match decided {
             Ok(transition) => transition,
-            Err(Refusal::LeaseLost | Refusal::AlreadyEnded | Refusal::AlreadyCancelling | Refusal::WrongStage) => return Ok(Answer::LeaseLost),
+            Err(
+                Refusal::LeaseLost | Refusal::AlreadyEnded | Refusal::AlreadyCancelling | Refusal::AlreadyPaused | Refusal::NotPaused | Refusal::WrongStage,
+            ) => return Ok(Answer::LeaseLost),
         };
-        self.remember_attempt(&row, fence, started_at, &transition);
+        let is_next_round = transition.next.round > row.state.round;
+        let how = match &end {
+            Ended::Suspended if !transition.next.is_ended() => Some("PAUSED"),
+            Ended::Finished { .. } if is_next_round => Some("ROUND"),
+            Ended::Suspended | Ended::Finished { .. } | Ended::Failed { .. } | Ended::Cancelled | Ended::Released => None,
+        };
+        self.remember_attempt(&row, fence, started_at, &transition, how);
         let payload = payload_of(&transition, children.len());
         let splits = transition.next.stage == Stage::WaitingChildren;
         let succeeds = transition.next.status() == Status::Success;
+        if let Ended::Finished { round: Some(_) } = end
+            && (is_next_round || succeeds)
+        {
+            let (round, children) = (row.state.round, row.state.children);
+            self.rounds.push(RoundRow { task_id, round, children, output: output.clone(), finished_at: self.now });
+        }
         let entry = self.task_mut(task_id)?;
-        if splits {
+        if splits || how.is_some() {
+            // For the aggregation, for the run after the pause, or for the next round.
             entry.writes.carried = output;
         } else if succeeds {
             entry.row.progress = 100;
             entry.writes.output = output;
+        }
+        if is_next_round {
+            entry.row.progress = 0;
+            entry.row.progress_message.clear();
+            entry.writes.clear_error = true;
         }
         self.apply(task_id, transition, payload)?;
         if splits {
@@ -70,13 +100,20 @@ impl Unit<'_> {
     }
 
     /// Keeps how an attempt ended, unless it is the plain good end of the only one, which the task's own row tells.
-    pub(super) fn remember_attempt(&mut self, row: &TaskRow, fence: u64, started_at: tower_domain::clock::Timestamp, transition: &Transition) {
-        let result = match transition.next.stage {
+    pub(super) fn remember_attempt(
+        &mut self,
+        row: &TaskRow,
+        fence: u64,
+        started_at: tower_domain::clock::Timestamp,
+        transition: &Transition,
+        how: Option<&'static str>,
+    ) {
+        let result = how.unwrap_or(match transition.next.stage {
             Stage::Ended(_) => transition.next.status().as_str(),
             Stage::WaitingChildren => "SPLIT",
             Stage::Backoff => "RETRYABLE",
-            Stage::Scheduled | Stage::WaitingDeps | Stage::Queued | Stage::Claimed => "RELEASED",
-        };
+            Stage::Scheduled | Stage::WaitingDeps | Stage::Paused | Stage::Queued | Stage::Claimed => "RELEASED",
+        });
         if fence == 1 && row.state.leg == Leg::Run && result == "SUCCESS" {
             return;
         }
@@ -127,7 +164,9 @@ impl Unit<'_> {
                 }
             }
             open_deps.sort_unstable();
-            let state = TaskState::new(child.max_retries, child.run_on, None);
+            // Of the round that its parent is in; and held if that is.
+            let held = if parent.state.control == Control::Pause { Control::Pause } else { Control::Run };
+            let state = TaskState { round: parent.state.round, control: held, ..TaskState::new(child.max_retries, child.run_on, None) };
             let open = u32::try_from(open_deps.len()).unwrap_or(u32::MAX);
             let transition =
                 Admit { open_deps: open, dep_failed, now: self.now }.decide(&state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
@@ -147,7 +186,6 @@ impl Unit<'_> {
                     progress: 0,
                     progress_message: String::new(),
                 },
-                round_index: 0,
                 job_id: child.definition.id.clone(),
                 definition_version: child.definition.version,
                 timeout_sec: child.timeout_sec,
@@ -169,7 +207,8 @@ impl Unit<'_> {
 
 /// [`SettledEnd`] without what was taken out of it.
 enum Ended {
-    Finished,
+    Finished { round: Option<RoundEnd> },
+    Suspended,
     Failed { failure: StepFailure, delay: std::time::Duration },
     Cancelled,
     Released,
@@ -185,9 +224,16 @@ pub(super) fn payload_of(transition: &Transition, children: usize) -> Option<Jso
         run_after: Option<tower_domain::clock::Timestamp>,
         #[serde(skip_serializing_if = "Option::is_none")]
         children: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        round: Option<u32>,
     }
-    let payload = Payload { error: transition.error.as_ref(), run_after: transition.next.run_after, children: (children > 0).then_some(children) };
-    if payload.error.is_none() && payload.run_after.is_none() && payload.children.is_none() {
+    let payload = Payload {
+        error: transition.error.as_ref(),
+        run_after: transition.next.run_after,
+        children: (children > 0).then_some(children),
+        round: Some(transition.next.round).filter(|round| *round > 0),
+    };
+    if payload.error.is_none() && payload.run_after.is_none() && payload.children.is_none() && payload.round.is_none() {
         return None;
     }
     Json::of(&payload).ok()

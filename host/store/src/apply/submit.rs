@@ -89,7 +89,6 @@ fn root_task(new: &NewTrace, now: tower_domain::clock::Timestamp) -> NewTask {
             progress: 0,
             progress_message: String::new(),
         },
-        round_index: 0,
         job_id: new.definition_id.clone(),
         definition_version: new.definition_version,
         timeout_sec: new.timeout_sec,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
 use tower_domain::control::ControlEvent;
 use tower_domain::definition::AggregationPolicy;
@@ -49,7 +50,6 @@ pub(crate) struct TaskWrites {
 #[derive(Debug, Clone)]
 pub(crate) struct NewTask {
     pub(crate) row: TaskRow,
-    pub(crate) round_index: u32,
     pub(crate) job_id: Name,
     pub(crate) definition_version: u32,
     pub(crate) timeout_sec: u32,
@@ -65,6 +65,17 @@ pub(crate) struct NewTask {
     pub(crate) ended_deps: Vec<TaskId>,
     pub(crate) writes: TaskWrites,
     pub(crate) created_at: Timestamp,
+}
+
+/// A round of a LOOP that has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct RoundRow {
+    pub(crate) task_id: TaskId,
+    pub(crate) round: u32,
+    /// Of the tasks that it split off.
+    pub(crate) children: ChildCounts,
+    pub(crate) output: Option<Output>,
+    pub(crate) finished_at: Timestamp,
 }
 
 /// The part of a trace's row that rules look at or change.
@@ -135,7 +146,6 @@ pub(crate) struct StepInput {
     pub(crate) definition_id: Name,
     pub(crate) definition_version: u32,
     pub(crate) timeout_sec: u32,
-    pub(crate) round_index: u32,
     pub(crate) layer: u32,
     pub(crate) depth: u32,
     pub(crate) params: Json,
@@ -166,11 +176,11 @@ pub(crate) trait Tx: Send {
     async fn traces(&mut self, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError>;
     /// Pairs (dependency, dependent) for all that wait for one of `ids`.
     async fn dependents(&mut self, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError>;
-    /// Children of a task: id, key, part, and whether and how they ended.
+    /// Children of a task in its present round: id, key, part, and whether and how they ended.
     async fn children(&mut self, parent: TaskId) -> Result<Vec<TaskRow>, StoreError>;
     /// Tasks that have not ended: of the whole trace, or of a task and everything below it; parents before their children.
     async fn open_tasks(&mut self, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError>;
-    /// Children of these tasks of an ended trace, in order, with all that is needed to run them again; the root for `None`.
+    /// Children of these tasks of an ended trace in their last round, in order, with all that is needed to run them again; the root for `None`.
     async fn old_tasks(&mut self, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError>;
 
     /// Tasks of an ended trace that did not succeed, and everything above them.
@@ -206,6 +216,10 @@ pub(crate) trait Tx: Send {
     /// Ended attempts.
     async fn insert_attempts(&mut self, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError>;
     async fn insert_control_event(&mut self, order: &ControlEvent) -> Result<(), StoreError>;
+    /// Rounds that have ended.
+    async fn insert_rounds(&mut self, rows: &[RoundRow]) -> Result<(), StoreError>;
+    /// Copies the rounds of a task to another.
+    async fn copy_rounds(&mut self, from: TaskId, to: TaskId) -> Result<(), StoreError>;
     /// Which of these keys are known and not older than `not_before`.
     async fn known_keys(&mut self, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError>;
     /// Inserts or replaces.

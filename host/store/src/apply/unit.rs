@@ -9,7 +9,7 @@ use tower_domain::json::Json;
 use tower_domain::lifecycle::{Stage, Transition};
 use tower_domain::task::{Attempt, Status};
 
-use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, TaskRow, TaskWrites, TraceRow, Tx};
+use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, RoundRow, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::StoreError;
 use crate::fault::{self, Point};
 use crate::work::{Batch, Committed};
@@ -39,6 +39,7 @@ pub(super) struct Unit<'a> {
     /// Tasks that ended and whose parents and dependents have not heard of it yet.
     pub(super) ended: Vec<TaskId>,
     pub(super) attempts: Vec<(TaskId, Attempt)>,
+    pub(super) rounds: Vec<RoundRow>,
     pub(super) out: Committed,
     tasks: HashMap<TaskId, Entry>,
     /// New tasks in the order in which they were made; their rows are in `tasks`.
@@ -63,6 +64,7 @@ impl<'a> Unit<'a> {
             known_events: HashMap::new(),
             ended: Vec::new(),
             attempts: Vec::new(),
+            rounds: Vec::new(),
             out: Committed::default(),
             tasks: HashMap::new(),
             fresh: Vec::new(),
@@ -201,10 +203,10 @@ impl<'a> Unit<'a> {
                     let rank = self.next_rank(trace_id)?;
                     self.queue.insert(id, Some(QueueRow { task_id: id, priority, rank, place: QueuePlace::Ready }));
                 }
-                Stage::WaitingDeps | Stage::WaitingChildren | Stage::Ended(_) if was_queued => {
+                Stage::WaitingDeps | Stage::Paused | Stage::WaitingChildren | Stage::Ended(_) if was_queued => {
                     self.queue.insert(id, None);
                 }
-                Stage::WaitingDeps | Stage::WaitingChildren | Stage::Ended(_) | Stage::Claimed => {}
+                Stage::WaitingDeps | Stage::Paused | Stage::WaitingChildren | Stage::Ended(_) | Stage::Claimed => {}
             }
         }
         if let Some(event_type) = event {
@@ -322,6 +324,8 @@ impl<'a> Unit<'a> {
         self.between(Point::EventsWritten).await?;
         let attempts = std::mem::take(&mut self.attempts);
         self.tx.insert_attempts(&attempts).await?;
+        let rounds = std::mem::take(&mut self.rounds);
+        self.tx.insert_rounds(&rounds).await?;
         self.between(Point::AttemptsWritten).await?;
         let mut traces = Vec::new();
         for entry in self.traces.values_mut().filter(|entry| entry.dirty) {

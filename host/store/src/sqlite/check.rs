@@ -51,12 +51,13 @@ fn query(id: &str) -> Option<String> {
     let text = match id {
         "I01" => {
             "SELECT p.id, format('says %d/%d, has %d/%d', p.completed_children, p.succeeded_children, count(CASE WHEN c.state >= 8 THEN 1 END), \
-                 count(CASE WHEN c.state IN (8, 9) THEN 1 END)) FROM tasks AS p LEFT JOIN tasks AS c ON c.parent_id = p.id GROUP BY p.id \
+                 count(CASE WHEN c.state IN (8, 9) THEN 1 END)) FROM tasks AS p \
+             LEFT JOIN tasks AS c ON c.parent_id = p.id AND c.round_index = p.round_index GROUP BY p.id \
              HAVING p.completed_children <> count(CASE WHEN c.state >= 8 THEN 1 END) OR p.succeeded_children <> count(CASE WHEN c.state IN (8, 9) THEN 1 END)"
         }
         "I02" => {
             "SELECT p.id, format('says %d, has %d', p.split_count, count(c.id)) FROM tasks AS p LEFT JOIN tasks AS c ON c.parent_id = p.id \
-             GROUP BY p.id HAVING p.split_count <> count(c.id)"
+             AND c.round_index = p.round_index GROUP BY p.id HAVING p.split_count <> count(c.id)"
         }
         "I03" => {
             "SELECT c.id, 'parent ' || hex(c.parent_id) FROM tasks AS c LEFT JOIN tasks AS p ON p.id = c.parent_id \
@@ -132,6 +133,12 @@ fn query(id: &str) -> Option<String> {
              SELECT folds.task_id, format('claimed at %d, child ended at %d', folds.seq, ends.seq) FROM folds JOIN tasks AS c ON c.parent_id = folds.task_id \
                  JOIN begins ON begins.task_id = c.id LEFT JOIN ends ON ends.task_id = c.id \
              WHERE begins.seq < folds.seq AND (ends.seq IS NULL OR ends.seq > folds.seq)"
+        }
+        "I27" => {
+            "SELECT t.id, format('in round %d, %d rounds up to %d', t.round_index, count(r.round_index), max(r.round_index)) FROM tasks AS t \
+                 LEFT JOIN rounds AS r ON r.task_id = t.id GROUP BY t.id \
+             HAVING count(r.round_index) NOT IN (t.round_index, t.round_index + (t.state IN (8, 9))) AND t.parent_id IS NULL \
+                 OR max(r.round_index) <> count(r.round_index) - 1 OR (t.parent_id IS NOT NULL AND count(r.round_index) > 0)"
         }
         "I36" => {
             "SELECT t.trace_id, format('last_seq %d, %d events up to %d', t.last_seq, count(e.seq), max(e.seq)) FROM traces AS t \

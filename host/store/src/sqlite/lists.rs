@@ -10,7 +10,7 @@ use sqlx::{Decode, Row, Sqlite, SqliteConnection, TypeInfo, ValueRef, query_with
 use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::name::Name;
-use tower_domain::task::{ActorType, Status, Task};
+use tower_domain::task::{ActorType, Round, Status, Task};
 use tower_domain::trace::Trace;
 
 use super::nouns::{self, task_columns, task_joins, trace_columns};
@@ -50,6 +50,8 @@ macro_rules! traces_by {
 }
 
 statements! {
+    ROUNDS = "SELECT r.round_index, r.finished_at, r.split_count, r.completed_children, r.succeeded_children, r.output, r.output_ref \
+         FROM rounds AS r WHERE r.task_id = ?1 AND r.round_index > coalesce(?2, -1) ORDER BY r.round_index LIMIT ?3";
     TRACES_BY_STATUS = traces_by!("traces_by_status");
     TRACES_BY_DEFINITION = traces_by!("traces_by_definition", " AND c.definition_id = ?5 AND (?6 IS NULL OR c.user_id = ?6)");
     TRACES_BY_USER = traces_by!("traces_by_user", " AND c.user_id = ?6");
@@ -171,6 +173,19 @@ pub(super) async fn dead_letters(conn: &mut SqliteConnection, filter: &DeadLette
     let (rows, limit) = page_of(conn, DEAD_LETTERS, limit, params).await?;
     let tasks = nouns::tasks(conn, &rows).await?;
     Ok(cut(tasks, limit, |task| task.id))
+}
+
+/// Rounds of a LOOP's root, in order.
+pub(super) async fn rounds(conn: &mut SqliteConnection, task: TaskId, page: &PageRequest<u32>) -> Result<Page<Round, u32>, StoreError> {
+    let limit = page.limit.clamp(1, PAGE_MAX);
+    let params = |rows: u32| {
+        let mut params = Params::new();
+        params.id(task).opt_int(page.after).int(rows);
+        params
+    };
+    let (rows, limit) = page_of(conn, ROUNDS, limit, params).await?;
+    let rounds = rows.iter().map(nouns::round).collect::<Result<Vec<_>, _>>()?;
+    Ok(cut(rounds, limit, |round| round.round_index))
 }
 
 fn which_dead_letters(filter: &DeadLetterFilter, below: Option<TaskId>) -> Params {

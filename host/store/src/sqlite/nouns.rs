@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
+use tower_domain::aggregation::ChildCounts;
 use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::TaskId;
-use tower_domain::task::{Attempt, Task};
+use tower_domain::task::{Attempt, Round, Task};
 use tower_domain::trace::Trace;
 
 use super::rows::{Columns, id_array};
@@ -27,7 +28,7 @@ pub(super) use event_columns;
 macro_rules! trace_columns {
     () => {
         "t.trace_id, t.root_task_id, t.definition_id, t.definition_version, t.user_id, t.trigger_type, t.triggered_by, t.idempotency_key, \
-         t.labels, t.rerun_of, t.status, t.cancelling, t.count_pending, t.count_running, t.count_success, t.count_failed, \
+         t.labels, t.rerun_of, t.status, t.cancelling, r.paused, t.count_pending, t.count_running, t.count_success, t.count_failed, \
          t.count_cancelled, t.count_skipped, t.last_seq, t.created_at, t.started_at, t.finished_at, \
          r.input_params, r.output, r.output_ref, r.error_code, r.error_message"
     };
@@ -38,7 +39,7 @@ pub(super) use trace_columns;
 macro_rules! task_columns {
     () => {
         "t.id, t.trace_id, t.parent_id, t.job_id, t.definition_version, t.key, t.actor_type, coalesce(v.role, ''), t.layer, t.depth, \
-         t.is_leaf_agent, t.round_index, t.state, t.cancelling, t.depends_on, t.run_on, t.open_deps, t.split_count, t.completed_children, \
+         t.is_leaf_agent, t.round_index, t.state, t.cancelling, t.paused, t.depends_on, t.run_on, t.open_deps, t.split_count, t.completed_children, \
          t.succeeded_children, t.priority, t.attempt, t.max_retries, t.timeout_sec, t.run_after, q.owner, q.lease_until, t.fence, \
          t.input_params, t.output, t.output_ref, t.progress, t.progress_message, t.error_code, t.error_message, t.started_at, \
          t.finished_at, t.created_at, t.updated_at"
@@ -79,6 +80,7 @@ pub(super) fn trace(row: &SqliteRow) -> Result<Trace, StoreError> {
         rerun_of: columns.opt_id()?,
         status: columns.word()?,
         cancelling: columns.flag()?,
+        paused: columns.flag()?,
         counts: super::tx_read::counts(&mut columns)?,
         last_seq: columns.uint()?,
         created_at: columns.at()?,
@@ -88,8 +90,9 @@ pub(super) fn trace(row: &SqliteRow) -> Result<Trace, StoreError> {
         output: columns.output()?,
         error: columns.error()?,
     };
-    // The order outlives the trace in its row, but no longer is under way.
-    Ok(Trace { cancelling: trace.cancelling && !trace.status.is_terminal(), ..trace })
+    // Orders outlive the trace in its rows, but no longer are under way.
+    let is_open = !trace.status.is_terminal();
+    Ok(Trace { cancelling: trace.cancelling && is_open, paused: trace.paused && is_open, ..trace })
 }
 
 /// Reads rows of [`task_columns`], and finds the paths to them.
@@ -142,6 +145,7 @@ fn task(row: &SqliteRow) -> Result<Task, StoreError> {
         status,
         phase,
         cancelling: columns.flag()? && !status.is_terminal(),
+        paused: columns.flag()? && !status.is_terminal(),
         depends_on: columns.read()?,
         run_on: columns.word()?,
         open_deps: columns.uint()?,
@@ -184,6 +188,16 @@ pub(super) fn event(row: &SqliteRow) -> Result<TaskEvent, StoreError> {
         to: columns.opt_word()?,
         payload: columns.opt_json()?,
         at: columns.at()?,
+    })
+}
+
+pub(super) fn round(row: &SqliteRow) -> Result<Round, StoreError> {
+    let mut columns = Columns::of(row, "rounds");
+    Ok(Round {
+        round_index: columns.uint()?,
+        finished_at: columns.at()?,
+        children: ChildCounts { split: columns.uint()?, ended: columns.uint()?, succeeded: columns.uint()? },
+        output: columns.output()?,
     })
 }
 

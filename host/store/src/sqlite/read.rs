@@ -8,7 +8,7 @@ use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::split::ExistingChild;
 use tower_domain::step::ResultPage;
-use tower_domain::task::{Attempt, Task};
+use tower_domain::task::{Attempt, Round, Task};
 use tower_domain::trace::Trace;
 
 use super::nouns::{attempt, control_event, event, event_columns, task_columns, task_joins, tasks, trace, trace_columns};
@@ -88,6 +88,10 @@ impl Reader for SqliteStore {
         params.id(task);
         let rows = sqlx::query_with(ATTEMPTS, params.into_list()).fetch_all(&mut *self.reader().await?).await?;
         rows.iter().rev().map(attempt).collect()
+    }
+
+    async fn rounds(&self, task: TaskId, page: &PageRequest<u32>) -> Result<Page<Round, u32>, StoreError> {
+        lists::rounds(&mut *self.reader().await?, task, page).await
     }
 
     async fn events(&self, trace: TraceId, after: u64, limit: u32) -> Result<Vec<TaskEvent>, StoreError> {

@@ -21,12 +21,17 @@ pub(super) use task_result_columns;
 
 statements! {
     // No id is smaller than an empty one: where the first page begins.
-    CHILD_RESULTS = concat!("SELECT ", task_result_columns!(), " FROM tasks AS t WHERE t.parent_id = ?1 AND t.id > coalesce(?2, x'') ORDER BY t.id LIMIT ?3");
+    // Children of the round that the task is in.
+    CHILD_RESULTS = concat!(
+        "SELECT ", task_result_columns!(), " FROM tasks AS p CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index \
+         WHERE p.id = ?1 AND t.id > coalesce(?2, x'') ORDER BY t.id LIMIT ?3"
+    );
     DEPENDENCY_RESULTS = concat!(
         "SELECT ", task_result_columns!(), " FROM task_deps AS d CROSS JOIN tasks AS t ON t.id = d.depends_on \
          WHERE d.task_id = ?1 AND d.depends_on > coalesce(?2, x'') ORDER BY d.depends_on LIMIT ?3"
     );
-    EXISTING_CHILDREN = "SELECT t.id, t.key, t.job_id, t.input_params FROM tasks AS t WHERE t.parent_id = ?1 ORDER BY t.id";
+    EXISTING_CHILDREN = "SELECT t.id, t.key, t.job_id, t.input_params FROM tasks AS p \
+         CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index WHERE p.id = ?1 ORDER BY t.id";
 }
 
 /// Results of a task's children, in the order in which they were split off.

@@ -15,7 +15,7 @@ use tower_domain::task::Attempt;
 use super::rows::Params;
 use super::{tx_queue, tx_read, tx_write};
 use crate::StoreError;
-use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, OldTask, QueueRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
+use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, OldTask, QueueRow, RoundRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::fault::{self, Guard, Point};
 
 /// A transaction under way.
@@ -178,6 +178,15 @@ impl Tx for SqliteTx<'_> {
 
     async fn insert_control_event(&mut self, order: &ControlEvent) -> Result<(), StoreError> {
         tx_write::insert_control_event(self, order);
+        Ok(())
+    }
+
+    async fn insert_rounds(&mut self, rows: &[RoundRow]) -> Result<(), StoreError> {
+        tx_write::insert_rounds(self, rows).await
+    }
+
+    async fn copy_rounds(&mut self, from: TaskId, to: TaskId) -> Result<(), StoreError> {
+        tx_write::copy_rounds(self, from, to);
         Ok(())
     }
 

@@ -40,14 +40,15 @@ statements! {
     VIRTUAL_TIME = "SELECT coalesce((SELECT max(c.rank) FROM queue AS c INDEXED BY queue_claimed WHERE c.place = 2), \
          (SELECT min((SELECT q.rank FROM queue AS q WHERE q.place = 0 AND q.priority = p.value ORDER BY q.rank LIMIT 1)) \
          FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p))";
-    INPUTS = "SELECT t.id, t.job_id, t.definition_version, t.timeout_sec, t.round_index, t.layer, t.depth, t.input_params, \
+    INPUTS = "SELECT t.id, t.job_id, t.definition_version, t.timeout_sec, t.layer, t.depth, t.input_params, \
          t.carried, t.carried_ref, t.depends_on IS NOT NULL FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)";
     UPSTREAM = concat!(
         "SELECT w.id, ", task_result_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS w ON w.id = unhex(i.value) \
          CROSS JOIN json_each(w.depends_on) AS k \
          CROSS JOIN tasks AS t ON t.parent_id = w.parent_id AND t.round_index = w.round_index AND t.key = k.value ORDER BY i.id, k.id"
     );
-    COUNT_CHILDREN = "SELECT t.parent_id, t.state, count(*) FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.parent_id = unhex(i.value) GROUP BY 1, 2";
+    COUNT_CHILDREN = "SELECT t.parent_id, t.state, count(*) FROM json_each(?) AS i CROSS JOIN tasks AS p ON p.id = unhex(i.value) \
+         CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index GROUP BY 1, 2";
     COUNT_DEPENDENCIES = "SELECT d.task_id, t.state, count(*) FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.task_id = unhex(i.value) \
          CROSS JOIN tasks AS t ON t.id = d.depends_on GROUP BY 1, 2";
 }
@@ -163,7 +164,6 @@ pub(super) async fn step_inputs(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Res
             definition_id: columns.name()?,
             definition_version: columns.uint()?,
             timeout_sec: columns.uint()?,
-            round_index: columns.uint()?,
             layer: columns.uint()?,
             depth: columns.uint()?,
             params: columns.json()?,

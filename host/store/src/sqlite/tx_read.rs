@@ -23,15 +23,15 @@ use crate::apply::tx::{KnownKey, NewTask, OldTask, TaskRow, TaskWrites, TraceRow
 macro_rules! task_row_columns {
     () => {
         "t.id, t.trace_id, t.parent_id, t.key, t.actor_type, t.priority, t.aggregation, \
-         t.state, t.leg, t.cancelling, t.fence, t.attempt, t.max_retries, t.crashes, t.open_deps, t.run_on, t.run_after, \
-         t.split_count, t.completed_children, t.succeeded_children, t.started_at, t.finished_at, t.progress, t.progress_message"
+         t.state, t.leg, t.cancelling, t.paused, t.fence, t.attempt, t.max_retries, t.crashes, t.open_deps, t.run_on, t.run_after, \
+         t.split_count, t.completed_children, t.succeeded_children, t.round_index, t.started_at, t.finished_at, t.progress, t.progress_message"
     };
 }
 
 /// Columns of [`old_task`] after those of [`task_row`].
 macro_rules! old_task_columns {
     () => {
-        "t.round_index, t.job_id, t.definition_version, t.timeout_sec, t.layer, t.depth, t.is_leaf_agent, t.created_at, t.depends_on, \
+        "t.job_id, t.definition_version, t.timeout_sec, t.layer, t.depth, t.is_leaf_agent, t.created_at, t.depends_on, \
          t.input_params, t.output, t.output_ref, t.carried, t.carried_ref"
     };
 }
@@ -42,7 +42,11 @@ statements! {
          t.count_skipped, t.last_seq, t.rank, t.status, t.cancelling, t.started_at, t.finished_at, t.created_at \
          FROM json_each(?) AS i CROSS JOIN traces AS t ON t.trace_id = unhex(i.value)";
     DEPENDENTS = "SELECT d.depends_on, d.task_id FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.depends_on = unhex(i.value)";
-    CHILDREN = concat!("SELECT ", task_row_columns!(), " FROM tasks AS t WHERE t.parent_id = ? ORDER BY t.id");
+    // Of its present round; so for all that reads children to go on with a task.
+    CHILDREN = concat!(
+        "SELECT ", task_row_columns!(), " FROM tasks AS p CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index \
+         WHERE p.id = ? ORDER BY t.id"
+    );
     // 0 to 7 are the states of tasks that have not ended.
     OPEN_TASKS = concat!("SELECT ", task_row_columns!(), ", t.depth FROM tasks AS t WHERE t.trace_id = ? AND t.state IN (0, 1, 2, 3, 4, 5, 6, 7)");
     // Nothing is open below a task that has ended.
@@ -56,7 +60,8 @@ statements! {
     OLD_ROOT = concat!("SELECT ", task_row_columns!(), ", ", old_task_columns!(), " FROM tasks AS t WHERE t.trace_id = ? AND t.parent_id IS NULL");
     OLD_CHILDREN = concat!(
         "SELECT ", task_row_columns!(), ", ", old_task_columns!(),
-        " FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.parent_id = unhex(i.value)"
+        " FROM json_each(?) AS i CROSS JOIN tasks AS p ON p.id = unhex(i.value) \
+         CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index"
     );
     OLD_DEPENDENCIES = "SELECT d.task_id, d.depends_on FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.task_id = unhex(i.value)";
     KNOWN_EVENTS = concat!(
@@ -207,7 +212,7 @@ fn task_row(columns: &mut Columns<'_>) -> Result<TaskRow, StoreError> {
     let state = TaskState {
         stage: TaskState::stage_of(phase, status).ok_or_else(|| columns.bad(format_args!("{phase} in a version without it")))?,
         leg: columns.word()?,
-        control: if columns.flag()? { Control::Cancel } else { Control::Run },
+        control: control(columns.flag()?, columns.flag()?),
         fence: columns.uint()?,
         attempt: columns.uint()?,
         max_retries: columns.uint()?,
@@ -216,6 +221,7 @@ fn task_row(columns: &mut Columns<'_>) -> Result<TaskRow, StoreError> {
         run_on: columns.word()?,
         run_after: columns.opt_at()?,
         children: ChildCounts { split: columns.uint()?, ended: columns.uint()?, succeeded: columns.uint()? },
+        round: columns.uint()?,
     };
     Ok(TaskRow {
         id,
@@ -233,12 +239,20 @@ fn task_row(columns: &mut Columns<'_>) -> Result<TaskRow, StoreError> {
     })
 }
 
+/// What holds for a task, from its two columns.
+fn control(cancelling: bool, paused: bool) -> Control {
+    match (cancelling, paused) {
+        (true, _) => Control::Cancel,
+        (false, true) => Control::Pause,
+        (false, false) => Control::Run,
+    }
+}
+
 fn old_task(row: &SqliteRow) -> Result<OldTask, StoreError> {
     let mut columns = Columns::of(row, "tasks");
     let row = task_row(&mut columns)?;
     let task = NewTask {
         row,
-        round_index: columns.uint()?,
         job_id: columns.name()?,
         definition_version: columns.uint()?,
         timeout_sec: columns.uint()?,

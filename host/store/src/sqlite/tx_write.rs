@@ -12,7 +12,7 @@ use super::tx::SqliteTx;
 use super::values::Rows;
 use super::words::{State, Word};
 use crate::StoreError;
-use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, TaskRow, TaskWrites, TraceRow};
+use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, RoundRow, TaskRow, TaskWrites, TraceRow};
 
 static INSERT_TRACES: Rows = Rows::new(
     23,
@@ -31,15 +31,15 @@ static UPDATE_TRACES: Rows = Rows::new(
 );
 
 static INSERT_TASKS: Rows = Rows::new(
-    40,
-    "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, fence, attempt, \
-     max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, started_at, finished_at, \
-     progress, progress_message, round_index, job_id, definition_version, timeout_sec, layer, depth, is_leaf_agent, created_at, \
-     updated_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, error_message) \
+    41,
+    "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, paused, fence, attempt, \
+     max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, round_index, \
+     started_at, finished_at, progress, progress_message, job_id, definition_version, timeout_sec, layer, depth, is_leaf_agent, \
+     created_at, updated_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, error_message) \
      SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, \
-     column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24, column25, column26, \
-     column27, column28, column29, column30, column31, column32, column32, column33, column34, column35, column36, column37, column38, \
-     column39, column40 FROM",
+     column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24, column25, \
+     column26, column27, column28, column29, column30, column31, column32, column33, column33, column34, column35, column36, \
+     column37, column38, column39, column40, column41 FROM",
     "WHERE column1 IS NOT NULL",
 );
 
@@ -48,31 +48,39 @@ static INSERT_DEPENDENCIES: Rows =
 
 /// The state of a task, and nothing long.
 static UPDATE_TASKS: Rows = Rows::new(
-    16,
-    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, fence = v.column5, \
-     attempt = v.column6, crashes = v.column7, open_deps = v.column8, run_after = v.column9, split_count = v.column10, \
-     completed_children = v.column11, succeeded_children = v.column12, started_at = v.column13, finished_at = v.column14, \
-     progress = v.column15, progress_message = v.column16 FROM",
+    18,
+    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, fence = v.column6, attempt = v.column7, \
+     crashes = v.column8, open_deps = v.column9, run_after = v.column10, split_count = v.column11, \
+     completed_children = v.column12, succeeded_children = v.column13, round_index = v.column14, started_at = v.column15, \
+     finished_at = v.column16, progress = v.column17, progress_message = v.column18 FROM",
     "AS v WHERE tasks.id = v.column1",
 );
 
 /// The state of a task with what it leaves. Bits of the last column: 1 output, 2 carried, 4 error.
 static UPDATE_TASKS_WITH_TEXTS: Rows = Rows::new(
-    23,
-    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, fence = v.column5, \
-     attempt = v.column6, crashes = v.column7, open_deps = v.column8, run_after = v.column9, split_count = v.column10, \
-     completed_children = v.column11, succeeded_children = v.column12, started_at = v.column13, finished_at = v.column14, \
-     progress = v.column15, progress_message = v.column16, \
-     output = CASE WHEN v.column23 & 1 THEN v.column17 ELSE output END, output_ref = CASE WHEN v.column23 & 1 THEN v.column18 ELSE output_ref END, \
-     carried = CASE WHEN v.column23 & 2 THEN v.column19 ELSE carried END, carried_ref = CASE WHEN v.column23 & 2 THEN v.column20 ELSE carried_ref END, \
-     error_code = CASE WHEN v.column23 & 4 THEN v.column21 ELSE error_code END, \
-     error_message = CASE WHEN v.column23 & 4 THEN v.column22 ELSE error_message END FROM",
+    25,
+    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, fence = v.column6, attempt = v.column7, \
+     crashes = v.column8, open_deps = v.column9, run_after = v.column10, split_count = v.column11, \
+     completed_children = v.column12, succeeded_children = v.column13, round_index = v.column14, started_at = v.column15, \
+     finished_at = v.column16, progress = v.column17, progress_message = v.column18, \
+     output = CASE WHEN v.column25 & 1 THEN v.column19 ELSE output END, \
+     output_ref = CASE WHEN v.column25 & 1 THEN v.column20 ELSE output_ref END, \
+     carried = CASE WHEN v.column25 & 2 THEN v.column21 ELSE carried END, \
+     carried_ref = CASE WHEN v.column25 & 2 THEN v.column22 ELSE carried_ref END, \
+     error_code = CASE WHEN v.column25 & 4 THEN v.column23 ELSE error_code END, \
+     error_message = CASE WHEN v.column25 & 4 THEN v.column24 ELSE error_message END FROM",
     "AS v WHERE tasks.id = v.column1",
 );
 
 static INSERT_EVENTS: Rows = Rows::new(
     9,
     "INSERT INTO events (trace_id, seq, task_id, event_type, from_status, to_status, at, event_id, payload) SELECT * FROM",
+    "WHERE column1 IS NOT NULL",
+);
+
+static INSERT_ROUNDS: Rows = Rows::new(
+    8,
+    "INSERT INTO rounds (task_id, round_index, finished_at, split_count, completed_children, succeeded_children, output, output_ref) SELECT * FROM",
     "WHERE column1 IS NOT NULL",
 );
 
@@ -92,10 +100,14 @@ pub(super) static ROWS: &[(&str, &Rows)] = &[
     ("UPDATE_TASKS_WITH_TEXTS", &UPDATE_TASKS_WITH_TEXTS),
     ("INSERT_EVENTS", &INSERT_EVENTS),
     ("INSERT_ATTEMPTS", &INSERT_ATTEMPTS),
+    ("INSERT_ROUNDS", &INSERT_ROUNDS),
 ];
 
 statements! {
     INSERT_CONTROL_EVENT = "INSERT INTO control_events (trace_id, id, task_id, action, created_at, triggered_by, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
+    COPY_ROUNDS = "INSERT INTO rounds (task_id, round_index, finished_at, split_count, completed_children, succeeded_children, output, output_ref) \
+         SELECT ?, r.round_index, r.finished_at, r.split_count, r.completed_children, r.succeeded_children, r.output, r.output_ref \
+         FROM rounds AS r WHERE r.task_id = ?";
     DELETE_KEYS = "DELETE FROM idempotency_keys WHERE key IN (SELECT k.key FROM idempotency_keys AS k WHERE k.created_at < ? LIMIT ?)";
     INSERT_KEY = "INSERT INTO idempotency_keys (key, fingerprint, trace_id, root_task_id, created_at) VALUES (?, ?, ?, ?, ?) \
          ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, trace_id = excluded.trace_id, \
@@ -172,11 +184,11 @@ fn bind_new_task(params: &mut Params, new: &NewTask) {
     let state = &row.state;
     params.id(row.id).id(row.trace_id).opt_id(row.parent_id).text(row.key.as_str());
     params.word(row.actor_type).int(row.priority).word(row.aggregation);
-    params.word(State::of(state)).word(state.leg).int(state.control == Control::Cancel).uint(state.fence).int(state.attempt);
-    params.int(state.max_retries).int(state.crashes).int(state.open_deps).word(state.run_on).opt_at(state.run_after);
-    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded);
+    params.word(State::of(state)).word(state.leg).int(state.control == Control::Cancel).int(state.control == Control::Pause);
+    params.uint(state.fence).int(state.attempt).int(state.max_retries).int(state.crashes).int(state.open_deps).word(state.run_on).opt_at(state.run_after);
+    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded).int(state.round);
     params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
-    params.int(new.round_index).text(new.job_id.as_str()).int(new.definition_version).int(new.timeout_sec);
+    params.text(new.job_id.as_str()).int(new.definition_version).int(new.timeout_sec);
     params.int(new.layer).int(new.depth).int(new.is_leaf_agent).at(new.created_at);
     let keys = (!new.depends_on.is_empty()).then(|| serde_json::to_string(&new.depends_on).expect("a list of keys is always JSON"));
     params.opt_text(keys).text(new.input_params.as_str());
@@ -205,9 +217,9 @@ fn bits(writes: &TaskWrites) -> i64 {
 
 fn bind_task(params: &mut Params, row: &TaskRow) {
     let state = &row.state;
-    params.id(row.id).int(State::of(state).code()).word(state.leg).int(state.control == Control::Cancel).uint(state.fence);
-    params.int(state.attempt).int(state.crashes).int(state.open_deps).opt_at(state.run_after);
-    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded);
+    params.id(row.id).int(State::of(state).code()).word(state.leg).int(state.control == Control::Cancel).int(state.control == Control::Pause);
+    params.uint(state.fence).int(state.attempt).int(state.crashes).int(state.open_deps).opt_at(state.run_after);
+    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded).int(state.round);
     params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
 }
 
@@ -240,6 +252,27 @@ pub(super) async fn insert_attempts(tx: &mut SqliteTx<'_>, rows: &[(TaskId, Atte
             },
         )
         .await
+}
+
+/// Keeps ended rounds.
+pub(super) async fn insert_rounds(tx: &mut SqliteTx<'_>, rows: &[RoundRow]) -> Result<(), StoreError> {
+    INSERT_ROUNDS
+        .run(
+            tx,
+            rows,
+            |_| (),
+            |params, row| {
+                params.id(row.task_id).int(row.round).at(row.finished_at);
+                params.int(row.children.split).int(row.children.ended).int(row.children.succeeded).output(row.output.as_ref());
+            },
+        )
+        .await
+}
+
+/// Copies the rounds of one task to another.
+pub(super) fn copy_rounds(tx: &mut SqliteTx<'_>, from: TaskId, to: TaskId) {
+    tx.params.id(to).id(from);
+    tx.stage(COPY_ROUNDS);
 }
 
 /// Keeps an order.

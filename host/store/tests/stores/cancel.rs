@@ -1,6 +1,7 @@
 //! Orders to end.
 
 use tower_domain::control::ControlAction;
+use tower_domain::step::Signal;
 use tower_domain::task::{Phase, Status};
 use tower_store::work::{Answer, Command, SettledEnd};
 
@@ -14,8 +15,8 @@ pub(crate) async fn a_cancelled_trace_ends_what_waits_and_tells_what_runs(world:
     world.split(&root, children).await;
     let running = world.claim(1).await.remove(0);
     let committed = world.cancel(trace_id, None).await;
-    assert_eq!(committed.answers, [Answer::Cancelled { ended: 2, running: 1 }]);
-    assert_eq!(committed.to_cancel, [(running.task_id, "enough".to_owned())]);
+    assert_eq!(committed.answers, [Answer::Ordered { done: 2, running: 1 }]);
+    assert_eq!(committed.to_tell, [(running.task_id, Signal::Cancel("enough".into()))]);
     assert!(committed.ended.is_empty());
     assert_eq!((world.status(ids[1]).await, world.status(ids[2]).await), (Status::Cancelled, Status::Cancelled));
     let (task, trace) = (world.task(running.task_id).await, world.trace(trace_id).await);
@@ -40,7 +41,7 @@ pub(crate) async fn a_subtree_is_cancelled_and_the_rest_goes_on(world: World) {
     let ids: Vec<_> = grandchildren.iter().map(|child| child.id).collect();
     world.split(left, grandchildren).await;
     let committed = world.cancel(trace_id, Some(left.task_id)).await;
-    assert_eq!(committed.answers, [Answer::Cancelled { ended: 3, running: 0 }]);
+    assert_eq!(committed.answers, [Answer::Ordered { done: 3, running: 0 }]);
     for id in ids.into_iter().chain([left.task_id]) {
         assert_eq!(world.status(id).await, Status::Cancelled);
     }
@@ -60,7 +61,7 @@ pub(crate) async fn a_cancelled_claim_ends_cancelled_whatever_it_came_to(world: 
         let end = match end {
             0 => world.good(&claimed, "1"),
             1 => world.settle(&claimed, SettledEnd::Released),
-            2 => world.settle(&claimed, SettledEnd::Finished { output: crate::world::inline("1"), children: vec![world.child(&claimed, "a")] }),
+            2 => world.settle(&claimed, SettledEnd::Finished { output: crate::world::inline("1"), children: vec![world.child(&claimed, "a")], round: None }),
             3 => world.settle(&claimed, SettledEnd::Failed { failure: tower_domain::step::StepFailure::retryable("X", "y"), delay: std::time::Duration::ZERO }),
             _ => Command::Expire(tower_store::work::Expire::Host { host: crate::world::HOST.to_owned(), suspects: vec![root] }),
         };
@@ -73,7 +74,7 @@ pub(crate) async fn a_cancelled_claim_ends_cancelled_whatever_it_came_to(world: 
 
 pub(crate) async fn orders_that_have_nothing_to_do_say_so(world: World) {
     let (trace_id, root) = world.submit().await;
-    let order = |trace_id, task_id| Command::Cancel(world.order(ControlAction::Cancel, trace_id, task_id));
+    let order = |trace_id, task_id| Command::Control(world.order(ControlAction::Cancel, trace_id, task_id));
     assert_eq!(world.answer(order(world.trace_id(), None)).await, Answer::NotFound);
     assert_eq!(world.answer(order(trace_id, Some(world.task_id()))).await, Answer::NotFound);
     let (other, _) = world.submit().await;
@@ -94,9 +95,9 @@ pub(crate) async fn orders_that_have_nothing_to_do_say_so(world: World) {
 pub(crate) async fn a_submit_and_its_cancel_in_one_batch(world: World) {
     let new = world.new_trace();
     let (trace_id, root_task_id) = (new.trace_id, new.root_task_id);
-    let cancel = Command::Cancel(world.order(ControlAction::Cancel, trace_id, None));
+    let cancel = Command::Control(world.order(ControlAction::Cancel, trace_id, None));
     let committed = world.batch(vec![Command::Submit(Box::new(new)), cancel], Some(world.wish(10))).await;
-    assert_eq!(committed.answers, [Answer::Submitted { trace_id, root_task_id }, Answer::Cancelled { ended: 1, running: 0 }]);
+    assert_eq!(committed.answers, [Answer::Submitted { trace_id, root_task_id }, Answer::Ordered { done: 1, running: 0 }]);
     assert!(committed.claimed.is_empty());
     assert_eq!(committed.ended, [(trace_id, Status::Cancelled)]);
 }

@@ -11,11 +11,13 @@ mod cancel;
 mod claims;
 mod definitions;
 mod events;
+mod hold;
 mod lists;
 mod modules;
 mod planted;
 mod random;
 mod rerun;
+mod rounds;
 mod sqlite_files;
 mod submit;
 mod tree;
@@ -83,6 +85,19 @@ conformance! {
         a_cancelled_claim_ends_cancelled_whatever_it_came_to,
         orders_that_have_nothing_to_do_say_so,
         a_submit_and_its_cancel_in_one_batch,
+    }
+    hold::{
+        nothing_of_a_paused_trace_is_claimed_until_it_is_resumed,
+        a_subtree_is_held_and_the_rest_goes_on,
+        what_a_held_step_splits_off_and_what_comes_due_is_held,
+        a_step_that_stops_early_goes_on_from_there_and_uses_up_no_attempt,
+        a_held_trace_can_be_cancelled_and_orders_without_effect_say_so,
+    }
+    rounds::{
+        a_round_follows_another_after_its_pause_and_all_outputs_are_kept,
+        children_of_one_round_are_no_part_of_the_next,
+        a_loop_is_cancelled_and_held_between_rounds,
+        a_retry_of_a_loop_goes_on_with_the_round_that_failed,
     }
     events::{
         a_tasks_history_is_in_order_and_without_gaps,

@@ -10,7 +10,7 @@ use tower_domain::split::PlannedChild;
 use tower_domain::step::StepFailure;
 use tower_domain::task::{ActorType, RunOn, Status, Task};
 use tower_store::read::{PageRequest, TaskFilter};
-use tower_store::work::{Answer, Claimed, Command, Expire, NewTrace, Observe, OutsideEvent, SettledEnd};
+use tower_store::work::{Answer, Claimed, Command, Expire, NewTrace, Observe, OutsideEvent, RoundEnd, SettledEnd};
 
 use crate::backends::sqlite_memory;
 use crate::world::{HOST, World, inline, json};
@@ -97,7 +97,7 @@ impl Game {
         let trace = self.dice.pick(&self.traces).copied();
         let task = self.dice.pick(&self.tasks).copied();
         let claim = if self.dice.below(4) == 0 { self.dice.pick(&self.claims).cloned() } else { self.latest_claim() };
-        Some(match self.dice.below(20) {
+        Some(match self.dice.below(23) {
             0..=2 => Command::Submit(Box::new(NewTrace {
                 priority: 1 + self.dice.below(10) as u8,
                 max_retries: self.dice.below(3) as u32,
@@ -106,11 +106,11 @@ impl Game {
                 ..self.world.new_trace()
             })),
             3 => Command::Submit(Box::new(self.world.retry_of(trace?))),
-            4 => Command::Cancel(self.world.order(ControlAction::Cancel, trace?, None)),
+            4 => Command::Control(self.world.order(ControlAction::Cancel, trace?, None)),
             5 => {
                 let (trace, task) = task?;
                 let trace = if self.dice.below(10) == 0 { self.world.trace_id() } else { trace };
-                Command::Cancel(self.world.order(ControlAction::Cancel, trace, Some(task)))
+                Command::Control(self.world.order(ControlAction::Cancel, trace, Some(task)))
             }
             6 => Command::Expire(Expire::Overdue),
             7 if self.dice.below(4) == 0 => Command::Expire(Expire::Host { host: HOST.to_owned(), suspects: task.map(|(_, task)| task).into_iter().collect() }),
@@ -137,7 +137,8 @@ impl Game {
             10..=12 => {
                 let claim = claim?;
                 let children = self.children(&claim);
-                self.world.settle(&claim, SettledEnd::Finished { output: inline("\"carried\""), children })
+                let round = self.round(&claim);
+                self.world.settle(&claim, SettledEnd::Finished { output: inline("\"carried\""), children, round })
             }
             13 | 14 => {
                 let failure = if self.dice.below(2) == 0 { StepFailure::fatal("BAD", "for good") } else { StepFailure::retryable("SLOW", "this time") };
@@ -146,8 +147,26 @@ impl Game {
             }
             15 => self.world.settle(&claim?, SettledEnd::Cancelled),
             16 => self.world.settle(&claim?, SettledEnd::Released),
+            17 => self.world.settle(&claim?, SettledEnd::Suspended { carried: inline("\"so far\"") }),
+            18 | 19 => {
+                let action = if self.dice.below(2) == 0 { ControlAction::Pause } else { ControlAction::Run };
+                let (trace, task) = task?;
+                let task = (self.dice.below(2) == 0).then_some(task);
+                Command::Control(self.world.order(action, trace, task))
+            }
             _ => self.world.good(&claim?, "1"),
         })
+    }
+
+    /// Now and then a root is that of a LOOP.
+    fn round(&mut self, claim: &Claimed) -> Option<RoundEnd> {
+        let delay = Duration::from_secs(self.dice.below(3) as u64);
+        match (claim.parent_id, self.dice.below(4)) {
+            (None, 0) => Some(RoundEnd::Next { delay }),
+            // Once a LOOP, always one.
+            (None, _) if claim.round_index > 0 => Some(RoundEnd::Last),
+            _ => None,
+        }
     }
 
     fn latest_claim(&mut self) -> Option<Claimed> {
@@ -199,6 +218,8 @@ impl Game {
 
     /// Once nobody orders anything odd, everything ends.
     async fn come_to_an_end(&mut self) {
+        let resume: Vec<Command> = self.traces.iter().map(|trace| Command::Control(self.world.order(ControlAction::Run, *trace, None))).collect();
+        self.world.batch(resume, None).await;
         for _ in 0..500 {
             self.world.clock.advance(Duration::from_secs(60));
             let expire = vec![Command::Expire(Expire::Overdue)];

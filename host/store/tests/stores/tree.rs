@@ -214,9 +214,9 @@ pub(crate) async fn a_carried_output_by_reference_comes_back(world: World) {
     let root = world.claim_one().await;
     let by_ref = Output::Ref("sha256:00".to_owned());
     let children = vec![world.child(&root, "a")];
-    world.commit(vec![world.settle(&root, SettledEnd::Finished { output: by_ref.clone(), children })]).await;
+    world.commit(vec![world.settle(&root, SettledEnd::Finished { output: by_ref.clone(), children, round: None })]).await;
     let child = world.claim_one().await;
-    world.commit(vec![world.settle(&child, SettledEnd::Finished { output: by_ref.clone(), children: Vec::new() })]).await;
+    world.commit(vec![world.settle(&child, SettledEnd::Finished { output: by_ref.clone(), children: Vec::new(), round: None })]).await;
     let fold = world.claim_one().await;
     assert_eq!(fold.carried, Some(by_ref.clone()));
     world.fail(&fold, tower_domain::step::StepFailure::retryable("X", "y"), std::time::Duration::ZERO).await;

@@ -18,7 +18,7 @@ use tower_domain::task::{ActorType, Output, RunOn, Status, Task};
 use tower_domain::trace::{Trace, TriggerType};
 use tower_store::Stores;
 use tower_store::invariants::{self, Inspect};
-use tower_store::work::{Answer, Batch, Claim, Claimed, Command, Committed, IdMaker, NewTrace, Rerun, Settle, SettledEnd};
+use tower_store::work::{Answer, Batch, Claim, Claimed, Command, Committed, IdMaker, NewTrace, Rerun, RoundEnd, Settle, SettledEnd};
 
 use crate::backends::Backend;
 
@@ -189,7 +189,7 @@ impl World {
     }
 
     pub(crate) fn good(&self, claimed: &Claimed, output: &str) -> Command {
-        self.settle(claimed, SettledEnd::Finished { output: inline(output), children: Vec::new() })
+        self.settle(claimed, SettledEnd::Finished { output: inline(output), children: Vec::new(), round: None })
     }
 
     pub(crate) async fn finish(&self, claimed: &Claimed, output: &str) -> Committed {
@@ -197,7 +197,7 @@ impl World {
     }
 
     pub(crate) async fn split(&self, claimed: &Claimed, children: Vec<PlannedChild>) -> Committed {
-        self.done(self.settle(claimed, SettledEnd::Finished { output: inline(r#""carried""#), children })).await
+        self.done(self.settle(claimed, SettledEnd::Finished { output: inline(r#""carried""#), children, round: None })).await
     }
 
     pub(crate) async fn fail(&self, claimed: &Claimed, failure: StepFailure, delay: Duration) -> Committed {
@@ -227,7 +227,20 @@ impl World {
     }
 
     pub(crate) async fn cancel(&self, trace_id: TraceId, task_id: Option<TaskId>) -> Committed {
-        self.commit(vec![Command::Cancel(self.order(ControlAction::Cancel, trace_id, task_id))]).await
+        self.commit(vec![Command::Control(self.order(ControlAction::Cancel, trace_id, task_id))]).await
+    }
+
+    pub(crate) async fn pause(&self, trace_id: TraceId, task_id: Option<TaskId>) -> Committed {
+        self.commit(vec![Command::Control(self.order(ControlAction::Pause, trace_id, task_id))]).await
+    }
+
+    pub(crate) async fn resume(&self, trace_id: TraceId, task_id: Option<TaskId>) -> Committed {
+        self.commit(vec![Command::Control(self.order(ControlAction::Run, trace_id, task_id))]).await
+    }
+
+    /// The good end of a round of a LOOP.
+    pub(crate) fn round(&self, claimed: &Claimed, output: &str, round: RoundEnd) -> Command {
+        self.settle(claimed, SettledEnd::Finished { output: inline(output), children: Vec::new(), round: Some(round) })
     }
 
     /// A retry of an ended trace.

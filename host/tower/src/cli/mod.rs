@@ -130,7 +130,11 @@ enum Verb {
     /// Print the log of a trace or a task
     Logs(logs::LogsArgs),
     /// Cancel a trace or a task with everything below it
-    Cancel(orders::CancelArgs),
+    Cancel(orders::OrderArgs),
+    /// Hold a trace or a task with everything below it: nothing of it begins until it is resumed
+    Pause(orders::OrderArgs),
+    /// Let a trace or a task go on that was paused
+    Resume(orders::OrderArgs),
     /// Run what did not succeed in a trace again, as a new trace
     Retry(orders::RetryArgs),
     /// Dead letters: tasks that failed for good
@@ -268,6 +272,8 @@ async fn dispatch(verb: Verb, matches: &ArgMatches, context: &Context) -> Result
         Verb::Task(args) => tasks::show(args, context).await,
         Verb::Logs(args) => logs::run(args, context).await,
         Verb::Cancel(args) => orders::cancel(args, context).await,
+        Verb::Pause(args) => orders::pause(args, context).await,
+        Verb::Resume(args) => orders::resume(args, context).await,
         Verb::Retry(args) => orders::retry(args, context).await,
         Verb::Dlq(verb) => dlq::run(verb, context).await,
         Verb::Doctor(args) => doctor::run(args, matches, context).await,

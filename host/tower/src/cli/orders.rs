@@ -1,17 +1,18 @@
-//! `tower cancel` and `tower retry`.
+//! `tower cancel`, `tower pause`, `tower resume` and `tower retry`.
 
 use clap::Args;
 use reqwest::Method;
 use tower_domain::id::TraceId;
 
 use super::Context;
+use super::client::Reply;
 use super::failure::Failure;
 use super::logs::{Which, which};
-use crate::api::types::{CancelBody, CancelWord, Reason, TraceStarted};
+use crate::api::types::{CancelBody, CancelWord, HoldBody, HoldWord, Reason, TraceStarted};
 
-/// What to cancel.
+/// What to order something of.
 #[derive(Debug, Args)]
-pub(crate) struct CancelArgs {
+pub(crate) struct OrderArgs {
     /// A trace, or a task: then everything below it too
     #[arg(add = super::complete::traces())]
     id: String,
@@ -34,13 +35,44 @@ pub(crate) struct RetryArgs {
     key: Option<String>,
 }
 
-pub(crate) async fn cancel(args: CancelArgs, context: &Context) -> Result<(), Failure> {
+async fn order(args: &OrderArgs, verb: &str, context: &Context) -> Result<Reply, Failure> {
     let client = context.client()?;
     let path = match which(&client, &args.id).await? {
-        Which::Trace(id) => format!("/traces/{id}/cancel"),
-        Which::Task(id) => format!("/tasks/{id}/cancel"),
+        Which::Trace(id) => format!("/traces/{id}/{verb}"),
+        Which::Task(id) => format!("/tasks/{id}/{verb}"),
     };
-    let reply = client.json(Method::POST, &path, &[], &Reason { reason: args.reason }, None).await?;
+    client.json(Method::POST, &path, &[], &Reason { reason: args.reason.clone() }, None).await
+}
+
+pub(crate) async fn pause(args: OrderArgs, context: &Context) -> Result<(), Failure> {
+    let reply = order(&args, "pause", context).await?;
+    let held: HoldBody = reply.read()?;
+    context.out.one(&reply, &args.id, |_| match held.outcome {
+        HoldWord::Ordered => format!("paused: {} held, {} running were told and may go on to their end\n", held.changed, held.running),
+        HoldWord::NothingToDo => "it was paused already\n".to_owned(),
+        other => without_effect(other),
+    });
+    Ok(())
+}
+
+pub(crate) async fn resume(args: OrderArgs, context: &Context) -> Result<(), Failure> {
+    let reply = order(&args, "resume", context).await?;
+    let resumed: HoldBody = reply.read()?;
+    context.out.one(&reply, &args.id, |_| match resumed.outcome {
+        HoldWord::Ordered => format!("resumed: {} queued again, {} running were told\n", resumed.changed, resumed.running),
+        HoldWord::NothingToDo => "it was not paused\n".to_owned(),
+        other => without_effect(other),
+    });
+    Ok(())
+}
+
+fn without_effect(outcome: HoldWord) -> String {
+    let text = if outcome == HoldWord::AlreadyCancelling { "it is being cancelled" } else { "it had ended already" };
+    format!("{text}\n")
+}
+
+pub(crate) async fn cancel(args: OrderArgs, context: &Context) -> Result<(), Failure> {
+    let reply = order(&args, "cancel", context).await?;
     let cancelled: CancelBody = reply.read()?;
     context.out.one(&reply, &args.id, |_| match cancelled.outcome {
         CancelWord::Ordered => format!("cancelling: {} ended at once, {} running were told\n", cancelled.ended, cancelled.running),

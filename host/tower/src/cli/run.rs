@@ -11,7 +11,7 @@ use tower_domain::json::Json;
 use tower_domain::module::Module;
 use tower_domain::name::Name;
 use tower_domain::trace::TriggerType;
-use tower_engine::orders::{CancelRequest, Trigger};
+use tower_engine::orders::{Control, ControlRequest, Trigger};
 
 use super::failure::{Exit, Failure};
 use super::live::{Canvas, Source, outcome, watch};
@@ -151,8 +151,8 @@ async fn cancel_in_time(host: &Host, id: TraceId, after: Option<Duration>) -> Fa
         () = signals.next() => "Ctrl-C",
     };
     err_line(&format!("cancelling ({reason})"));
-    let request = CancelRequest { trace_id: id, task_id: None, triggered_by: "tower run".to_owned(), reason: reason.to_owned() };
-    if let Err(error) = host.engine.cancel(request).await {
+    let request = ControlRequest { control: Control::Cancel, trace_id: id, task_id: None, triggered_by: "tower run".to_owned(), reason: reason.to_owned() };
+    if let Err(error) = host.engine.control(request).await {
         return Problem::from(error).into();
     }
     signals.next().await;

@@ -62,9 +62,11 @@ pub(crate) fn summary(term: &Term, trace: &TraceBody, now: Timestamp) -> String 
 }
 
 fn state_words(trace: &TraceBody) -> String {
-    let more = match (trace.partial, trace.cancelling && !trace.status.is_terminal()) {
-        (true, _) => " (partial)",
-        (_, true) => " (cancelling)",
+    let more = match trace {
+        _ if trace.partial => " (partial)",
+        _ if trace.status.is_terminal() => "",
+        _ if trace.cancelling => " (cancelling)",
+        _ if trace.paused => " (paused)",
         _ => "",
     };
     format!("{}{more}", trace.status)
@@ -73,7 +75,10 @@ fn state_words(trace: &TraceBody) -> String {
 /// The tree, a line a task. `tasks` may be the first of many, in the order in which they were made.
 pub(crate) fn lines(term: &Term, window: Window, trace: &TraceBody, tasks: &[TaskBody], now: Timestamp) -> Vec<String> {
     let mut children: HashMap<Option<TaskId>, Vec<&TaskBody>> = HashMap::new();
-    for task in tasks {
+    let rounds: HashMap<TaskId, u32> = tasks.iter().map(|task| (task.id, task.round_index)).collect();
+    // Of a LOOP, the round that it is in.
+    let is_of_the_round = |task: &&TaskBody| task.parent_id.and_then(|parent| rounds.get(&parent)).is_none_or(|round| *round == task.round_index);
+    for task in tasks.iter().filter(is_of_the_round) {
         children.entry(task.parent_id).or_default().push(task);
     }
     let mut rows = Vec::new();
@@ -194,6 +199,12 @@ fn detail(term: &Term, task: &TaskBody, now: Timestamp) -> String {
     let mut parts = Vec::new();
     if task.cancelling && !task.status.is_terminal() {
         parts.push("cancelling".to_owned());
+    }
+    if task.paused && task.phase != Phase::Paused {
+        parts.push("to pause".to_owned());
+    }
+    if task.round_index > 0 && task.parent_id.is_none() {
+        parts.push(format!("round {}", task.round_index));
     }
     match task.phase {
         Phase::Executing => {

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use tower_domain::id::TaskId;
 use tower_domain::task::Task;
+use tower_engine::orders::Control;
 use tower_store::read::{PageRequest, TaskFilter};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,11 +16,17 @@ use super::Api;
 use super::extract::{Limit, OptionalJson, PathOf, QueryOf, cursor};
 use super::problem::{Problem, ProblemBody};
 use super::refusals::no_such_task;
-use super::traces::{LogQuery, cancel, log_page};
-use super::types::{CancelBody, List, LogBody, Reason, TaskBody};
+use super::traces::{LogQuery, cancel, hold, log_page};
+use super::types::{CancelBody, HoldBody, List, LogBody, Reason, TaskBody};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(find_task)).routes(routes!(list_task_logs)).routes(routes!(list_task_children)).routes(routes!(cancel_task))
+    OpenApiRouter::new()
+        .routes(routes!(find_task))
+        .routes(routes!(list_task_logs))
+        .routes(routes!(list_task_children))
+        .routes(routes!(cancel_task))
+        .routes(routes!(pause_task))
+        .routes(routes!(resume_task))
 }
 
 async fn existing(api: &Api, id: TaskId) -> Result<Task, Problem> {
@@ -101,4 +108,52 @@ async fn cancel_task(
 ) -> Result<(StatusCode, Json<CancelBody>), Problem> {
     let task = existing(&api, id).await?;
     cancel(&api, task.trace_id, Some(id), value).await
+}
+
+/// Pause a task and everything below it
+///
+/// Nothing of it begins any more until it is resumed. What runs goes on, and hears `pause`.
+#[utoipa::path(
+    post,
+    path = "/tasks/{task_id}/pause",
+    tag = "tasks",
+    params(("task_id" = String, Path, description = "Its id")),
+    request_body = Reason,
+    responses(
+        (status = 202, description = "It was ordered", body = HoldBody),
+        (status = 200, description = "There was nothing to do", body = HoldBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn pause_task(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TaskId>,
+    OptionalJson { value, .. }: OptionalJson<Reason>,
+) -> Result<(StatusCode, Json<HoldBody>), Problem> {
+    let task = existing(&api, id).await?;
+    hold(&api, Control::Pause, task.trace_id, Some(id), value).await
+}
+
+/// Resume a task and everything below it
+///
+/// It goes on even where the rest of its trace is held.
+#[utoipa::path(
+    post,
+    path = "/tasks/{task_id}/resume",
+    tag = "tasks",
+    params(("task_id" = String, Path, description = "Its id")),
+    request_body = Reason,
+    responses(
+        (status = 202, description = "It was ordered", body = HoldBody),
+        (status = 200, description = "There was nothing to do", body = HoldBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn resume_task(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TaskId>,
+    OptionalJson { value, .. }: OptionalJson<Reason>,
+) -> Result<(StatusCode, Json<HoldBody>), Problem> {
+    let task = existing(&api, id).await?;
+    hold(&api, Control::Resume, task.trace_id, Some(id), value).await
 }

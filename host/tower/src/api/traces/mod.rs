@@ -5,6 +5,7 @@ mod find;
 mod list;
 mod logs;
 mod orders;
+mod rounds;
 mod start;
 mod stream;
 mod tasks;
@@ -16,7 +17,7 @@ use super::Api;
 
 pub(super) use list::{TraceQuery, page_of};
 pub(super) use logs::{LogQuery, log_page};
-pub(super) use orders::{cancel, check_reason};
+pub(super) use orders::{cancel, check_reason, hold};
 pub(super) use start::{WaitQuery, begin, started};
 pub(super) use tasks::{TaskQuery, list};
 
@@ -33,5 +34,8 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(logs::list_trace_logs))
         .routes(routes!(orders::list_control_events))
         .routes(routes!(orders::cancel_trace))
+        .routes(routes!(orders::pause_trace))
+        .routes(routes!(orders::resume_trace))
+        .routes(routes!(rounds::list_rounds))
         .routes(routes!(orders::retry_trace))
 }

@@ -1,4 +1,4 @@
-//! `POST /traces/{id}/cancel` and `/retry`, and the list of orders.
+//! `POST /traces/{id}/cancel`, `/pause`, `/resume` and `/retry`, and the list of orders.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use tower_domain::definition::is_plain;
 use tower_domain::id::{ControlEventId, TaskId, TraceId};
-use tower_engine::orders::CancelRequest;
+use tower_engine::orders::{Control, ControlOutcome, ControlRequest};
 use utoipa::IntoParams;
 
 use super::CALLER;
@@ -16,7 +16,7 @@ use crate::api::Api;
 use crate::api::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, Wait, cursor};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::refusals::{about_trace, no_such_trace};
-use crate::api::types::{CancelBody, CancelWord, ControlEventBody, List, Reason, TraceStarted};
+use crate::api::types::{CancelBody, CancelWord, ControlEventBody, HoldBody, HoldWord, List, Reason, TraceStarted};
 
 /// Cancel a trace
 ///
@@ -48,11 +48,75 @@ pub(crate) async fn cancel(
     task_id: Option<TaskId>,
     Reason { reason }: Reason,
 ) -> Result<(StatusCode, Json<CancelBody>), Problem> {
-    check_reason(&reason)?;
-    let request = CancelRequest { trace_id, task_id, triggered_by: CALLER.to_owned(), reason };
-    let outcome = CancelBody::from(api.engine.cancel(request).await.map_err(|error| about_trace(error, trace_id))?);
+    let outcome = CancelBody::from(order(api, Control::Cancel, trace_id, task_id, reason).await?);
     let status = if outcome.outcome == CancelWord::Ordered { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(outcome)))
+}
+
+/// Pause a trace
+///
+/// Nothing of it begins any more until it is resumed. What runs goes on; where it asks `check-cancel` it hears `pause`, and may stop early
+/// to go on from there later. It holds across restarts.
+#[utoipa::path(
+    post,
+    path = "/traces/{trace_id}/pause",
+    tag = "traces",
+    params(("trace_id" = String, Path, description = "Its id")),
+    request_body = Reason,
+    responses(
+        (status = 202, description = "It was ordered", body = HoldBody),
+        (status = 200, description = "There was nothing to do", body = HoldBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn pause_trace(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    OptionalJson { value, .. }: OptionalJson<Reason>,
+) -> Result<(StatusCode, Json<HoldBody>), Problem> {
+    hold(&api, Control::Pause, id, None, value).await
+}
+
+/// Resume a trace
+///
+/// Whatever of it was held goes on, a part that was paused by itself included.
+#[utoipa::path(
+    post,
+    path = "/traces/{trace_id}/resume",
+    tag = "traces",
+    params(("trace_id" = String, Path, description = "Its id")),
+    request_body = Reason,
+    responses(
+        (status = 202, description = "It was ordered", body = HoldBody),
+        (status = 200, description = "There was nothing to do", body = HoldBody),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn resume_trace(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    OptionalJson { value, .. }: OptionalJson<Reason>,
+) -> Result<(StatusCode, Json<HoldBody>), Problem> {
+    hold(&api, Control::Resume, id, None, value).await
+}
+
+/// Orders a trace or a subtree to hold or to go on.
+pub(crate) async fn hold(
+    api: &Api,
+    control: Control,
+    trace_id: TraceId,
+    task_id: Option<TaskId>,
+    Reason { reason }: Reason,
+) -> Result<(StatusCode, Json<HoldBody>), Problem> {
+    let outcome = HoldBody::from(order(api, control, trace_id, task_id, reason).await?);
+    let status = if outcome.outcome == HoldWord::Ordered { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(outcome)))
+}
+
+async fn order(api: &Api, control: Control, trace_id: TraceId, task_id: Option<TaskId>, reason: String) -> Result<ControlOutcome, Problem> {
+    check_reason(&reason)?;
+    let request = ControlRequest { control, trace_id, task_id, triggered_by: CALLER.to_owned(), reason };
+    api.engine.control(request).await.map_err(|error| about_trace(error, trace_id))
 }
 
 /// Retry a trace

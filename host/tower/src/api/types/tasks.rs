@@ -1,11 +1,12 @@
 //! Tasks in bodies.
 
 use serde::{Deserialize, Serialize};
+use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
-use tower_domain::task::{Attempt, Task};
+use tower_domain::task::{Attempt, Round, Task};
 use utoipa::ToSchema;
 
 use super::{ActorType, ErrorBody, Leg, Phase, RunOn, Status, output_forms};
@@ -43,6 +44,8 @@ pub(crate) struct TaskBody {
     pub(crate) phase: Phase,
     /// A cancel is under way.
     pub(crate) cancelling: bool,
+    /// It is held: what runs may go on, and nothing begins.
+    pub(crate) paused: bool,
     /// Why it is not executing.
     pub(crate) waiting_on: Vec<WaitingOn>,
     /// Keys of siblings. An aggregator of all its siblings names none.
@@ -51,7 +54,7 @@ pub(crate) struct TaskBody {
     pub(crate) run_on: RunOn,
     /// Dependencies that have not ended.
     pub(crate) open_deps: u32,
-    /// Children split off.
+    /// Children split off; in a LOOP, in the present round. So for the two that follow.
     pub(crate) split_count: u32,
     /// Children that ended, in whatever way.
     pub(crate) completed_children: u32,
@@ -117,6 +120,7 @@ impl From<Task> for TaskBody {
             status: task.status.into(),
             phase: task.phase.into(),
             cancelling: task.cancelling,
+            paused: task.paused,
             waiting_on,
             depends_on: task.depends_on,
             run_on: task.run_on.into(),
@@ -200,6 +204,33 @@ fn waiting_on(task: &Task) -> Vec<WaitingOn> {
     }
 }
 
+/// A round of a LOOP that ended well.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Round)]
+pub(crate) struct RoundBody {
+    /// From 0.
+    pub(crate) round_index: u32,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) finished_at: Timestamp,
+    /// Children split off in it.
+    pub(crate) split_count: u32,
+    /// Those that succeeded.
+    pub(crate) succeeded_children: u32,
+    /// What it left, up to 64 KiB.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) output: Option<Json>,
+    /// Where that is, if it is larger.
+    pub(crate) output_ref: Option<String>,
+}
+
+impl From<Round> for RoundBody {
+    fn from(round: Round) -> Self {
+        let (output, output_ref) = output_forms(round.output);
+        let ChildCounts { split, succeeded, .. } = round.children;
+        Self { round_index: round.round_index, finished_at: round.finished_at, split_count: split, succeeded_children: succeeded, output, output_ref }
+    }
+}
+
 /// An attempt that ended.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Attempt)]
@@ -210,7 +241,7 @@ pub(crate) struct AttemptBody {
     pub(crate) fence: u64,
     /// Where it ran; empty where nobody noted it.
     pub(crate) host: String,
-    /// `SUCCESS`, `SPLIT`, `RETRYABLE`, `FATAL`, `CANCELLED`, `RELEASED` or `LEASE_EXPIRED`.
+    /// `SUCCESS`, `SPLIT`, `ROUND`, `PAUSED`, `RETRYABLE`, `FATAL`, `CANCELLED`, `RELEASED` or `LEASE_EXPIRED`.
     pub(crate) result: String,
     pub(crate) error: Option<ErrorBody>,
     #[schema(value_type = String, format = DateTime)]

@@ -9,7 +9,7 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 use tower_domain::trace::{Counts, Trace};
-use tower_engine::orders::{CancelOutcome, Triggered};
+use tower_engine::orders::{ControlOutcome, Triggered};
 use utoipa::ToSchema;
 
 use super::{ControlAction, ErrorBody, Status, TriggerType, output_forms};
@@ -161,6 +161,8 @@ pub(crate) struct TraceBody {
     pub(crate) status: Status,
     /// A cancel of the whole is under way.
     pub(crate) cancelling: bool,
+    /// It is held: what runs may go on, and nothing begins.
+    pub(crate) paused: bool,
     /// It succeeded although some of its tasks did not.
     pub(crate) partial: bool,
     /// Tasks that ended, in percent of those that there are so far.
@@ -206,6 +208,7 @@ impl From<Trace> for TraceBody {
             definition_version: trace.definition_version,
             status: trace.status.into(),
             cancelling: trace.cancelling,
+            paused: trace.paused,
             partial,
             progress: u8::try_from(ended * 100 / trace.counts.total().max(1)).unwrap_or(100),
             counts: trace.counts.into(),
@@ -262,14 +265,52 @@ pub(crate) enum CancelWord {
     AlreadyEnded,
 }
 
-impl From<CancelOutcome> for CancelBody {
-    fn from(outcome: CancelOutcome) -> Self {
+impl From<ControlOutcome> for CancelBody {
+    fn from(outcome: ControlOutcome) -> Self {
         let (outcome, ended, running) = match outcome {
-            CancelOutcome::Ordered { ended, running } => (CancelWord::Ordered, ended, running),
-            CancelOutcome::AlreadyCancelling => (CancelWord::AlreadyCancelling, 0, 0),
-            CancelOutcome::AlreadyEnded => (CancelWord::AlreadyEnded, 0, 0),
+            ControlOutcome::Ordered { done, running } => (CancelWord::Ordered, done, running),
+            ControlOutcome::AlreadyCancelling => (CancelWord::AlreadyCancelling, 0, 0),
+            ControlOutcome::AlreadyEnded | ControlOutcome::NothingToDo => (CancelWord::AlreadyEnded, 0, 0),
         };
         Self { outcome, affected: ended + running, ended, running }
+    }
+}
+
+/// What came of a pause or a resume.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub(crate) struct HoldBody {
+    pub(crate) outcome: HoldWord,
+    /// Tasks that were held, or set going, at once, and running ones that were told.
+    pub(crate) affected: u64,
+    /// Tasks that were held, or set going, at once.
+    pub(crate) changed: u64,
+    /// Running tasks that were told; they may go on to their end.
+    pub(crate) running: u64,
+}
+
+/// What came of a pause or a resume, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum HoldWord {
+    /// It was ordered.
+    Ordered,
+    /// It was paused already, or was not paused.
+    NothingToDo,
+    /// It is being cancelled.
+    AlreadyCancelling,
+    /// It has ended.
+    AlreadyEnded,
+}
+
+impl From<ControlOutcome> for HoldBody {
+    fn from(outcome: ControlOutcome) -> Self {
+        let (outcome, changed, running) = match outcome {
+            ControlOutcome::Ordered { done, running } => (HoldWord::Ordered, done, running),
+            ControlOutcome::NothingToDo => (HoldWord::NothingToDo, 0, 0),
+            ControlOutcome::AlreadyCancelling => (HoldWord::AlreadyCancelling, 0, 0),
+            ControlOutcome::AlreadyEnded => (HoldWord::AlreadyEnded, 0, 0),
+        };
+        Self { outcome, affected: changed + running, changed, running }
     }
 }
 

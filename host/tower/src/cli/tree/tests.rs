@@ -10,7 +10,7 @@ fn id(number: usize) -> String {
 fn trace(status: &str, total: u64) -> TraceBody {
     let ended = status != "RUNNING";
     serde_json::from_value(serde_json::json!({
-        "trace_id": TRACE, "root_task_id": id(0), "definition_id": "research", "definition_version": 1, "status": status, "cancelling": false,
+        "trace_id": TRACE, "root_task_id": id(0), "definition_id": "research", "definition_version": 1, "status": status, "cancelling": false, "paused": false,
         "partial": false, "progress": 60, "counts": { "total": total, "pending": 0, "running": 0, "success": total, "failed": 0, "cancelled": 0, "skipped": 0 },
         "user_id": "", "trigger_type": "API", "triggered_by": "api", "idempotency_key": null, "rerun_of": null, "labels": {}, "params": {},
         "output": null, "output_ref": null, "error": null, "last_seq": 9, "created_at": "2026-01-01T00:00:00Z", "started_at": "2026-01-01T00:00:00Z",
@@ -30,7 +30,7 @@ fn task(number: usize, parent: Option<usize>, key: &str, actor: &str, phase: &st
     let mut body = serde_json::json!({
         "id": id(number), "trace_id": TRACE, "parent_id": parent.map(id), "job_id": "research", "definition_version": 1, "key": key,
         "actor_type": actor, "role": "", "layer": 0, "depth": 0, "is_leaf_agent": false, "node_path": "", "round_index": 0, "status": status,
-        "phase": phase, "cancelling": false, "waiting_on": [], "depends_on": [], "run_on": "SUCCESS", "open_deps": 0, "split_count": 0,
+        "phase": phase, "cancelling": false, "paused": false, "waiting_on": [], "depends_on": [], "run_on": "SUCCESS", "open_deps": 0, "split_count": 0,
     });
     let rest = serde_json::json!({
         "completed_children": 0, "succeeded_children": 0, "priority": 5, "attempt": 1, "max_retries": 2, "timeout_sec": 60, "run_after": null,

@@ -53,6 +53,46 @@ async fn one_failing_strategy_leaves_a_partial_success_and_is_made_good_by_a_ret
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_runs_again_from_one_of_its_tasks_with_other_params() {
+    let host = Host::start(&[]).await;
+    host.install("probe").await;
+    let children = json!([
+        { "key": "kept", "params": { "do": "random" } },
+        { "key": "one", "params": { "do": "add", "values": [1] } },
+        { "key": "sum", "params": { "do": "add", "values": [10] }, "after": ["one"] },
+    ]);
+    let old = host.run("probe", json!({ "do": "children", "children": children, "fold": { "outputs": true } })).await;
+    assert_eq!(old["output"]["outputs"]["sum"], 11, "{old}");
+    let id = old["trace_id"].as_str().unwrap();
+    let one = host.tasks(id).await["one"]["id"].as_str().unwrap().to_owned();
+    let cli = |args: &[&str]| {
+        let output = tower().args(["--url", &host.url]).args(args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().trim().to_owned(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, new, stderr) = cli(&["rerun", id, "--from", &one, "-p", "values=[5]", "--reason", "a better guess"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let again = host.ended(&new).await;
+    assert_eq!((&again["rerun_of"], &again["output"]["outputs"]["sum"]), (&json!(id), &json!(15)), "{again}");
+    assert_eq!(again["output"]["outputs"]["kept"], old["output"]["outputs"]["kept"], "taken over");
+    let tasks = host.tasks(&new).await;
+    assert_eq!((&tasks["one"]["input_params"], &tasks["kept"]["phase"]), (&json!({ "do": "add", "values": [5] }), &json!("CACHED")));
+    let orders = host.get(&format!("/api/v1/traces/{id}/control-events")).await;
+    assert_eq!((&orders["items"][0]["task_id"], &orders["items"][0]["reason"]), (&json!(one), &json!("a better guess")));
+    // The whole with other params; and what cannot be.
+    let (_, whole, _) = cli(&["rerun", id, "-p", "do=echo", "-p", "value=7"]);
+    assert_eq!(host.ended(&whole).await["output"], 7);
+    let (code, _, stderr) = cli(&["rerun", id, "-p", "do=1"]);
+    assert!(code == Some(2) && stderr.contains("PARAMS_INVALID") && stderr.contains("/params/do"), "{code:?} {stderr}");
+    let foreign = json!({ "from": again["root_task_id"] });
+    let (status, body) = host.send(reqwest::Method::POST, &format!("/api/v1/traces/{id}/rerun"), Some(foreign)).await;
+    assert_eq!((status.as_u16(), &body["code"]), (404, &json!("NO_SUCH_TASK")), "{body}");
+    // Whose they are.
+    let mine = host.post("/api/v1/traces", json!({ "definition": "probe-exec", "user_id": "ada" })).await;
+    let page = host.get("/api/v1/users/ada/traces").await;
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["items"][0]["trace_id"]), (1, &mine["trace_id"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_tree_is_counted_as_find_and_wc_count_it() {
     let source = repository();
     let host = Host::start(&["--mount", &format!("source={}", source.display())]).await;

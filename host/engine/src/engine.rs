@@ -13,7 +13,7 @@ use tower_domain::codes;
 use tower_domain::control::{ControlAction, ControlEvent};
 use tower_domain::definition::{DefinitionSpec, FieldError, bounds, is_plain, labels_are_sound};
 use tower_domain::event::EventType;
-use tower_domain::id::{IdSource, TraceId};
+use tower_domain::id::{IdSource, TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 use tower_domain::step::{Executor, Stop};
@@ -21,7 +21,7 @@ use tower_domain::task::{ActorType, clean};
 use tower_domain::trace::{Trace, TriggerType};
 use tower_store::definitions::Put;
 use tower_store::read::KeyUse;
-use tower_store::work::{Answer, Command, Expire, IdMaker, Idempotency, NewTrace, OutsideEvent, Rerun, SettledEnd};
+use tower_store::work::{Answer, Command, Expire, IdMaker, Idempotency, NewTrace, OutsideEvent, Rerun, RerunFrom, SettledEnd};
 use tower_store::{StoreError, Stores};
 
 use crate::catalog::{Catalog, Loaded};
@@ -32,8 +32,8 @@ use crate::feed::{Feed, Follow};
 use crate::inner::Inner;
 use crate::journal::Journal;
 use crate::orders::{
-    Control, ControlOutcome, ControlRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, StoreFailure, Trigger,
-    TriggerError, Triggered,
+    Control, ControlOutcome, ControlRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, RerunRequest,
+    StoreFailure, Trigger, TriggerError, Triggered,
 };
 use crate::running::Claims;
 
@@ -203,14 +203,20 @@ impl Engine {
         Idempotency { key: key.key, fingerprint: key.fingerprint, not_before: self.inner.config.keys_not_before(self.inner.clock.now()) }
     }
 
-    /// Runs what did not succeed in an ended trace again, as a new trace that takes over the rest.
-    pub async fn retry(&self, trace: TraceId, by: String, reason: String, idempotency_key: Option<IdempotencyKey>) -> Result<Triggered, OrderError> {
+    /// Runs an ended trace again, as a new trace that takes over what succeeded.
+    pub async fn rerun(&self, request: RerunRequest) -> Result<Triggered, OrderError> {
+        let RerunRequest { trace_id: trace, from, params, triggered_by: by, reason, idempotency_key } = request;
         let old = self.inner.stores.read.trace(trace).await.map_err(StoreFailure::from)?.ok_or(OrderError::NotFound)?;
+        let from = match from {
+            None => None,
+            Some(task) => Some(self.rerun_from(trace, task, &params).await?),
+        };
         let loaded = self.inner.catalog.version(&old.definition_id, old.definition_version).await.map_err(StoreFailure::from)?.ok_or(OrderError::NotFound)?;
         let spec = &loaded.definition.spec;
         let ids = self.inner.ids.clone();
         let by = clean(&by, bounds::TEXT_BYTES_MAX);
-        let order = self.order(ControlAction::Retry, trace, None, by.clone(), &reason);
+        let first = from.as_ref().map(|from| from.task_id);
+        let order = self.order(ControlAction::Retry, trace, first, by.clone(), &reason);
         let new = NewTrace {
             trace_id: ids.trace(),
             root_task_id: ids.task(),
@@ -229,19 +235,33 @@ impl Engine {
             aggregation: spec.aggregation,
             is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
             run_after: None,
-            rerun: Some(Rerun { of: trace, order, ids: IdMaker(Arc::new(move || ids.task())) }),
+            rerun: Some(Rerun { of: trace, from, order, ids: IdMaker(Arc::new(move || ids.task())) }),
         };
         match self.inner.commits.ask(Command::Submit(Box::new(new))).await.ok_or(OrderError::ShuttingDown)?? {
             Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
             Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
             Answer::NotEnded => Err(OrderError::NotEnded(trace)),
             Answer::NothingToRetry => Err(OrderError::NothingToRetry(trace)),
+            Answer::NotReached => Err(first.map_or(OrderError::NotFound, OrderError::NotReached)),
             Answer::KeyTaken { trace_id } => Err(OrderError::KeyTaken { trace_id }),
             _ => Err(OrderError::NotFound),
         }
     }
 
-    fn order(&self, action: ControlAction, trace_id: TraceId, task_id: Option<tower_domain::id::TaskId>, by: String, reason: &str) -> ControlEvent {
+    /// The task with its params for this time, checked as at a trigger.
+    async fn rerun_from(&self, trace: TraceId, task_id: TaskId, params: &Json) -> Result<RerunFrom, OrderError> {
+        let task = self.inner.stores.read.task(task_id).await.map_err(StoreFailure::from)?;
+        let task = task.filter(|task| task.trace_id == trace).ok_or(OrderError::NotFound)?;
+        let loaded = self.inner.catalog.version(&task.job_id, task.definition_version).await.map_err(StoreFailure::from)?.ok_or(OrderError::NotFound)?;
+        let params = task.input_params.overlaid(params);
+        let mut errors = loaded.check(&params);
+        if params.as_str().len() > bounds::JSON_BYTES_MAX {
+            errors.push(ParamError { pointer: String::new(), message: format!("at most {} bytes with the task's own", bounds::JSON_BYTES_MAX) });
+        }
+        if errors.is_empty() { Ok(RerunFrom { task_id, params: Some(params) }) } else { Err(OrderError::BadParams(errors)) }
+    }
+
+    fn order(&self, action: ControlAction, trace_id: TraceId, task_id: Option<TaskId>, by: String, reason: &str) -> ControlEvent {
         ControlEvent {
             id: self.inner.ids.control_event(),
             trace_id,

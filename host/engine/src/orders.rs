@@ -149,6 +149,32 @@ pub enum ControlOutcome {
     AlreadyEnded,
 }
 
+/// An ended trace to run again, as a new one that takes over what succeeded.
+#[derive(Debug, Clone)]
+pub struct RerunRequest {
+    /// Which.
+    pub trace_id: TraceId,
+    /// A task that runs again from its beginning whatever it came to, with everything that follows from it; none: only what did not
+    /// succeed runs again.
+    pub from: Option<TaskId>,
+    /// Laid over that task's params, key by key.
+    pub params: Json,
+    /// By whom.
+    pub triggered_by: String,
+    /// Why.
+    pub reason: String,
+    /// Against doubles.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl RerunRequest {
+    /// Of what did not succeed, and nothing else.
+    pub fn retry(trace_id: TraceId, triggered_by: &str, reason: &str, idempotency_key: Option<IdempotencyKey>) -> Self {
+        let (triggered_by, reason) = (triggered_by.to_owned(), reason.to_owned());
+        Self { trace_id, from: None, params: Json::empty_object(), triggered_by, reason, idempotency_key }
+    }
+}
+
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
@@ -164,6 +190,12 @@ pub enum OrderError {
         /// That trace.
         trace_id: TraceId,
     },
+    /// The task cannot be where a rerun begins.
+    #[error("task {0} cannot run again by itself: a task above it begins anew, or a later round has taken its place; begin with one above it")]
+    NotReached(TaskId),
+    /// The params do not fit the definition's schema.
+    #[error("the params do not fit the schema of the definition")]
+    BadParams(Vec<ParamError>),
     /// There is nothing to run again.
     #[error("every task of trace {0} succeeded: there is nothing to retry")]
     NothingToRetry(TraceId),

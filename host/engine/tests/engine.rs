@@ -11,7 +11,7 @@ use scripted::{config, name, start};
 use tower_domain::event::EventType;
 use tower_domain::task::{Output, Phase, Status};
 use tower_engine::EngineConfig;
-use tower_engine::orders::{Control, ControlOutcome, ControlRequest, OrderError};
+use tower_engine::orders::{Control, ControlOutcome, ControlRequest, OrderError, RerunRequest};
 use tower_store::read::{DeadLetterFilter, PageRequest, TaskFilter};
 use tower_store::sqlite::SqliteOptions;
 
@@ -56,7 +56,7 @@ async fn failures_are_retried_and_then_listed() {
     let letters = read.dead_letters(&open, &page).await.unwrap().items;
     assert_eq!((letters.len(), letters[0].phase, letters[0].trace_id), (1, Phase::DeadLetter, failed.trace_id));
     assert_eq!(read.attempts(letters[0].id).await.unwrap().len(), 3);
-    let again = bench.engine.retry(failed.trace_id, "test".to_owned(), String::new(), None).await.unwrap();
+    let again = bench.engine.rerun(RerunRequest::retry(failed.trace_id, "test", "", None)).await.unwrap();
     assert_eq!(bench.ended(again.trace_id).await.status, Status::Failed);
     let letters = read.dead_letters(&open, &page).await.unwrap().items;
     assert_eq!(letters.iter().map(|task| task.trace_id).collect::<Vec<_>>(), [again.trace_id], "the retried one is dealt with; its retry is not");

@@ -135,11 +135,22 @@ pub struct NewTrace {
 pub struct Rerun {
     /// The trace; it must have ended.
     pub of: TraceId,
+    /// A task that runs again from its beginning, whatever it came to.
+    pub from: Option<RerunFrom>,
     /// The order, kept with the old trace.
     pub order: ControlEvent,
     /// Ids for the tasks that are taken over or run again, in rising order; more than enough of them are made by the caller through
     /// this function.
     pub ids: IdMaker,
+}
+
+/// Where a rerun begins.
+#[derive(Debug, Clone)]
+pub struct RerunFrom {
+    /// A task of the old trace.
+    pub task_id: TaskId,
+    /// What it works on this time; none: on the same.
+    pub params: Option<Json>,
 }
 
 /// Makes ids inside a transaction.
@@ -315,6 +326,8 @@ pub enum Answer {
     NotEnded,
     /// Everything in it succeeded: there is nothing to retry.
     NothingToRetry,
+    /// The task that is to run again stands below one that begins anew and plans its children afresh, or in an earlier round.
+    NotReached,
     /// The order was recorded.
     Ordered {
         /// Tasks that ended, were held, or were set going at once.

@@ -12,7 +12,7 @@ use tower_domain::task::Status;
 use super::tx::{NewTask, OldTask, TaskWrites};
 use super::unit::Unit;
 use crate::StoreError;
-use crate::work::{Answer, NewTrace, Rerun};
+use crate::work::{Answer, NewTrace, Rerun, RerunFrom};
 
 /// The tasks of the new trace, parents before children, each with the transition that it begins with.
 pub(super) type RerunPlan = Vec<(NewTask, Transition, Option<Json>)>;
@@ -29,13 +29,14 @@ impl Unit<'_> {
         }
         let old_root = old.root_task_id;
         let mut plan: RerunPlan = Vec::new();
-        let spoilt: HashSet<TaskId> = self.tx.spoilt_tasks(rerun.of).await?.into_iter().collect();
+        let spoilt: HashSet<TaskId> = self.tx.spoilt_tasks(rerun.of, rerun.from.as_ref().map(|from| from.task_id)).await?.into_iter().collect();
         let mut level = self.tx.old_tasks(rerun.of, None).await?;
         // Which new task stands for a reopened old parent, and where it is in the plan.
         let mut reopened: HashMap<TaskId, (TaskId, usize)> = HashMap::new();
         if spoilt.is_empty() {
             return Ok(Err(Answer::NothingToRetry));
         }
+        let mut reached = rerun.from.is_none();
         while !level.is_empty() {
             let taken = taken_over(&level, &spoilt);
             let ids: HashMap<TaskId, TaskId> =
@@ -44,7 +45,9 @@ impl Unit<'_> {
             for old in level {
                 let old_id = old.task.row.id;
                 let parent = old.task.row.parent_id.and_then(|parent| reopened.get(&parent).copied());
-                let (mut task, transition, payload) = self.plan_task(old, &ids, &taken);
+                let from = rerun.from.as_ref().filter(|from| from.task_id == old_id);
+                reached |= from.is_some();
+                let (mut task, transition, payload) = self.plan_task(old, &ids, &taken, from);
                 task.row.trace_id = new.trace_id;
                 task.row.parent_id = parent.map(|(id, _)| id);
                 if transition.next.stage == Stage::WaitingChildren {
@@ -57,6 +60,9 @@ impl Unit<'_> {
                 plan.push((task, transition, payload));
             }
             level = if next_parents.is_empty() { Vec::new() } else { self.tx.old_tasks(rerun.of, Some(&next_parents)).await? };
+        }
+        if !reached {
+            return Ok(Err(Answer::NotReached));
         }
         self.tx.insert_control_event(&rerun.order).await?;
         self.tx.copy_rounds(old_root, new.root_task_id).await?;
@@ -93,7 +99,7 @@ impl Unit<'_> {
         Ok(())
     }
 
-    fn plan_task(&self, old: OldTask, ids: &HashMap<TaskId, TaskId>, taken: &HashSet<TaskId>) -> (NewTask, Transition, Option<Json>) {
+    fn plan_task(&self, old: OldTask, ids: &HashMap<TaskId, TaskId>, taken: &HashSet<TaskId>, from: Option<&RerunFrom>) -> (NewTask, Transition, Option<Json>) {
         let now = self.now;
         let OldTask { mut task, depends_on_ids, output, carried } = old;
         let old_id = task.row.id;
@@ -105,6 +111,9 @@ impl Unit<'_> {
         task.row.progress_message.clear();
         task.created_at = now;
         task.writes = TaskWrites::default();
+        if let Some(params) = from.and_then(|from| from.params.clone()) {
+            task.input_params = params;
+        }
         let (ended, open): (Vec<TaskId>, Vec<TaskId>) = depends_on_ids.iter().partition(|id| taken.contains(id));
         let renamed = |list: Vec<TaskId>| list.into_iter().filter_map(|id| ids.get(&id).copied()).collect::<Vec<_>>();
         task.ended_deps = renamed(ended);
@@ -112,20 +121,21 @@ impl Unit<'_> {
         // A LOOP goes on with the round that it was in.
         let state = TaskState { round: was.round, ..TaskState::new(was.max_retries, was.run_on, None) };
         task.row.state = state.clone();
-        let from = Json::of(&std::collections::BTreeMap::from([("taken_over_from", old_id)])).ok();
+        let origin = Json::of(&std::collections::BTreeMap::from([("taken_over_from", old_id)])).ok();
         if taken.contains(&old_id) {
             task.writes.output = output;
             task.row.started_at = Some(now);
             task.row.progress = 100;
             let next = TaskState { stage: Stage::Ended(End::Success { cached: true }), ..state };
-            return (task, Transition { next, event: Some(EventType::Completed), error: None }, from);
+            return (task, Transition { next, event: Some(EventType::Completed), error: None }, origin);
         }
-        // What depends on something that runs again begins anew: what it split off was planned from the old results.
-        if was.children.split > 0 && task.open_deps.is_empty() {
+        // What depends on something that runs again begins anew: what it split off was planned from the old results. So does what is
+        // to begin anew.
+        if was.children.split > 0 && task.open_deps.is_empty() && from.is_none() {
             task.writes.carried = carried;
             task.row.started_at = Some(now);
             let next = TaskState { stage: Stage::WaitingChildren, children: ChildCounts { split: was.children.split, ended: 0, succeeded: 0 }, ..state };
-            return (task, Transition { next, event: Some(EventType::Split), error: None }, from);
+            return (task, Transition { next, event: Some(EventType::Split), error: None }, origin);
         }
         let open_deps = u32::try_from(task.open_deps.len()).unwrap_or(u32::MAX);
         let admit = Admit { open_deps, dep_failed: false, now };

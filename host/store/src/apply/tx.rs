@@ -183,8 +183,8 @@ pub(crate) trait Tx: Send {
     /// Children of these tasks of an ended trace in their last round, in order, with all that is needed to run them again; the root for `None`.
     async fn old_tasks(&mut self, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError>;
 
-    /// Tasks of an ended trace that did not succeed, and everything above them.
-    async fn spoilt_tasks(&mut self, trace: TraceId) -> Result<Vec<TaskId>, StoreError>;
+    /// Tasks of an ended trace that did not succeed, one more that is taken for such, and everything above them.
+    async fn spoilt_tasks(&mut self, trace: TraceId, and: Option<TaskId>) -> Result<Vec<TaskId>, StoreError>;
 
     async fn insert_traces(&mut self, rows: &[NewTraceRow]) -> Result<(), StoreError>;
     async fn update_traces(&mut self, rows: &[TraceRow]) -> Result<(), StoreError>;

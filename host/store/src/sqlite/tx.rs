@@ -106,8 +106,8 @@ impl Tx for SqliteTx<'_> {
         tx_read::old_tasks(self, trace, parents).await
     }
 
-    async fn spoilt_tasks(&mut self, trace: TraceId) -> Result<Vec<TaskId>, StoreError> {
-        tx_read::spoilt_tasks(self, trace).await
+    async fn spoilt_tasks(&mut self, trace: TraceId, and: Option<TaskId>) -> Result<Vec<TaskId>, StoreError> {
+        tx_read::spoilt_tasks(self, trace, and).await
     }
 
     async fn insert_traces(&mut self, rows: &[NewTraceRow]) -> Result<(), StoreError> {

@@ -56,6 +56,7 @@ statements! {
          SELECT ", task_row_columns!(), ", t.depth FROM below CROSS JOIN tasks AS t ON t.id = below.id WHERE t.state < 8"
     );
     SPOILT = "WITH RECURSIVE spoilt (id) AS (SELECT t.id FROM tasks AS t WHERE t.trace_id = ? AND t.state IN (10, 11, 12, 13) \
+         UNION SELECT t.id FROM tasks AS t WHERE t.id = ? AND t.trace_id = ? \
          UNION SELECT p.parent_id FROM spoilt AS s CROSS JOIN tasks AS p ON p.id = s.id WHERE p.parent_id IS NOT NULL) SELECT s.id FROM spoilt AS s";
     OLD_ROOT = concat!("SELECT ", task_row_columns!(), ", ", old_task_columns!(), " FROM tasks AS t WHERE t.trace_id = ? AND t.parent_id IS NULL");
     OLD_CHILDREN = concat!(
@@ -141,14 +142,14 @@ pub(super) async fn open_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, subtree: O
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
-/// Tasks of an ended trace, in the order in which they were made.
-/// Tasks of an ended trace that did not succeed, and everything above them.
-pub(super) async fn spoilt_tasks(tx: &mut SqliteTx<'_>, trace: TraceId) -> Result<Vec<TaskId>, StoreError> {
-    tx.params.id(trace);
+/// Tasks of an ended trace that did not succeed, one more, and everything above them.
+pub(super) async fn spoilt_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, and: Option<TaskId>) -> Result<Vec<TaskId>, StoreError> {
+    tx.params.id(trace).opt_id(and).id(trace);
     let rows = tx.fetch(SPOILT).await?;
     rows.iter().map(|row| Columns::of(row, "tasks").id()).collect()
 }
 
+/// Tasks of an ended trace, in the order in which they were made.
 pub(super) async fn old_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
     let rows = match parents {
         None => {

@@ -123,6 +123,8 @@ conformance! {
         a_dependent_of_something_that_runs_again_runs_again,
         a_failure_deep_down_is_retried_and_what_waits_for_it_plans_anew,
         a_split_dependent_of_something_that_runs_again_begins_anew,
+        a_rerun_from_a_task_runs_it_anew_with_what_follows_from_it_and_no_more,
+        a_rerun_from_the_root_is_the_whole_again_and_one_from_nowhere_is_refused,
     }
     definitions::{
         each_change_is_a_version,

@@ -4,9 +4,9 @@ use tower_domain::control::ControlAction;
 use tower_domain::task::{Phase, Status, Task};
 use tower_domain::trace::TriggerType;
 use tower_store::read::{PageRequest, TaskFilter};
-use tower_store::work::{Answer, Claimed, Command};
+use tower_store::work::{Answer, Claimed, Command, RerunFrom};
 
-use crate::world::{World, inline, key};
+use crate::world::{World, inline, json, key};
 
 async fn tasks(world: &World, trace: tower_domain::id::TraceId) -> Vec<Task> {
     world.stores.read.tasks(trace, &TaskFilter::default(), &PageRequest { after: None, limit: 500 }).await.unwrap().items
@@ -129,4 +129,74 @@ pub(crate) async fn a_split_dependent_of_something_that_runs_again_begins_anew(w
     assert_eq!((found.len(), named(&found, "planner").phase, named(&found, "planner").split_count), (3, Phase::WaitingDeps, 0));
     world.run_dry().await;
     assert_eq!((world.trace(new).await.status, world.trace(new).await.counts.success), (Status::Success, 3));
+}
+
+pub(crate) async fn a_rerun_from_a_task_runs_it_anew_with_what_follows_from_it_and_no_more(world: World) {
+    let (old, _) = world.submit().await;
+    let root = world.claim_one().await;
+    world.split(&root, vec![world.child(&root, "a"), world.child(&root, "b"), world.child_after(&root, "c", &["a"])]).await;
+    let claimed = world.claim(10).await;
+    // `a` plans children of its own.
+    let a = of(&claimed, "a").clone();
+    world.split(&a, vec![world.child(&a, "a1"), world.child(&a, "a2")]).await;
+    world.finish(of(&claimed, "b"), "\"kept\"").await;
+    world.run_dry().await;
+    assert_eq!(world.trace(old).await.status, Status::Success);
+    let mut again = world.retry_of(old);
+    again.rerun.as_mut().unwrap().from = Some(RerunFrom { task_id: a.task_id, params: Some(json(r#"{"key":"otherwise"}"#)) });
+    let (new, _) = world.submit_as(again).await;
+    let found = tasks(&world, new).await;
+    assert_eq!(found.len(), 4, "what stood below it is planned anew");
+    assert_eq!((named(&found, "b").phase, named(&found, "b").output.clone()), (Phase::Cached, Some(inline("\"kept\""))));
+    assert_eq!((named(&found, "a").phase, named(&found, "c").phase), (Phase::Queued, Phase::WaitingDeps));
+    assert_eq!((named(&found, "root").phase, named(&found, "a").input_params.as_str()), (Phase::WaitingChildren, r#"{"key":"otherwise"}"#));
+    assert_eq!(named(&found, "c").input_params.as_str(), r#"{"key":"c"}"#);
+    let a = world.claim_one().await;
+    assert_eq!((a.key.as_str(), a.params.as_str(), a.attempt), ("a", r#"{"key":"otherwise"}"#, 1));
+    world.finish(&a, "1").await;
+    world.run_dry().await;
+    assert_eq!(world.trace(new).await.status, Status::Success);
+    let orders = world.stores.read.control_events(old).await.unwrap();
+    assert_eq!((orders.len(), orders[0].action), (1, ControlAction::Retry));
+}
+
+pub(crate) async fn a_rerun_from_the_root_is_the_whole_again_and_one_from_nowhere_is_refused(world: World) {
+    let (old, old_root) = world.submit().await;
+    let root = world.claim_one().await;
+    world.split(&root, vec![world.child(&root, "a"), world.child_after(&root, "b", &["a"])]).await;
+    let a = world.claim_one().await;
+    world.finish(&a, "1").await;
+    let b = world.claim_one().await;
+    world.split(&b, vec![world.child(&b, "b1")]).await;
+    let b1 = world.claim_one().await;
+    world.finish(&b1, "1").await;
+    world.run_dry().await;
+    let from = |task_id| {
+        let mut again = world.retry_of(old);
+        again.rerun.as_mut().unwrap().from = Some(RerunFrom { task_id, params: None });
+        Command::Submit(Box::new(again))
+    };
+    // Another trace's task is none of this one.
+    let (other, other_root) = world.submit().await;
+    assert_eq!(world.answer(from(other_root)).await, Answer::NothingToRetry);
+    world.cancel(other, None).await;
+    let Answer::Submitted { trace_id, .. } = world.answer(from(old_root)).await else { panic!("the root can always run again") };
+    assert_eq!(tasks(&world, trace_id).await.len(), 1);
+    world.run_dry().await;
+    // `b` depends on what failed and begins anew: what stood below it is out of reach.
+    let (old, _) = world.submit().await;
+    let root = world.claim_one().await;
+    let mut b = world.child_after(&root, "b", &["a"]);
+    b.run_on = tower_domain::task::RunOn::Finished;
+    world.split(&root, vec![world.child(&root, "a"), b]).await;
+    world.fail_for_good(&world.claim_one().await).await;
+    let b = world.claim_one().await;
+    world.split(&b, vec![world.child(&b, "b1")]).await;
+    let b1 = world.claim_one().await;
+    world.run_dry().await;
+    world.finish(&b1, "1").await;
+    world.run_dry().await;
+    let mut again = world.retry_of(old);
+    again.rerun.as_mut().unwrap().from = Some(RerunFrom { task_id: b1.task_id, params: None });
+    assert_eq!(world.answer(Command::Submit(Box::new(again))).await, Answer::NotReached);
 }

@@ -246,7 +246,7 @@ impl World {
     /// A retry of an ended trace.
     pub(crate) fn retry_of(&self, trace_id: TraceId) -> NewTrace {
         let ids = self.ids.clone();
-        let rerun = Rerun { of: trace_id, order: self.order(ControlAction::Retry, trace_id, None), ids: IdMaker(Arc::new(move || ids.task())) };
+        let rerun = Rerun { of: trace_id, from: None, order: self.order(ControlAction::Retry, trace_id, None), ids: IdMaker(Arc::new(move || ids.task())) };
         NewTrace { trigger_type: TriggerType::Replay, rerun: Some(rerun), ..self.new_trace() }
     }
 

@@ -65,6 +65,8 @@ codes! {
     NOT_ENDED = 409 "Trace has not ended";
     /// Every task succeeded, so that there is nothing to retry.
     NOTHING_TO_RETRY = 409 "Nothing to retry";
+    /// The task stands below one that begins anew and plans its children afresh, or in an earlier round of a LOOP.
+    CANNOT_RERUN_FROM = 409 "A rerun cannot begin there";
     /// The definition is switched off.
     INACTIVE_DEFINITION = 409 "Definition is not active";
     /// The definition has changed since the version that If-Match names.

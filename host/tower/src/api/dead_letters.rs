@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::name::Name;
-use tower_engine::orders::IdempotencyKey;
+use tower_engine::orders::{IdempotencyKey, RerunRequest};
 use tower_store::read::{self, PAGE_MAX, PageRequest};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -166,7 +166,7 @@ fn by_trace(ids: Vec<(TraceId, TaskId)>) -> BTreeMap<TraceId, Vec<TaskId>> {
 
 async fn retry(api: &Api, rerun_of: TraceId, task_ids: Vec<TaskId>, reason: &str, key: Option<&IdempotencyKey>) -> RetriedTrace {
     let key = key.map(|key| IdempotencyKey { key: format!("{}/{rerun_of}", key.key), fingerprint: key.fingerprint });
-    let result = api.engine.retry(rerun_of, CALLER.to_owned(), reason.to_owned(), key).await;
+    let result = api.engine.rerun(RerunRequest::retry(rerun_of, CALLER, reason, key)).await;
     let (trace_id, error) = match result {
         Ok(triggered) => (Some(triggered.trace_id), None),
         Err(error) => {

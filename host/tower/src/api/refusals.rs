@@ -68,6 +68,8 @@ impl From<OrderError> for Problem {
                 Self::new(&codes::NOT_ENDED, text).with_hint(format!("POST /api/v1/traces/{trace}/cancel, or GET /api/v1/traces/{trace}?wait=60s"))
             }
             OrderError::KeyTaken { .. } => Self::new(&codes::IDEMPOTENCY_KEY_REUSED, text),
+            OrderError::NotReached(_) => Self::new(&codes::CANNOT_RERUN_FROM, text),
+            OrderError::BadParams(errors) => params_invalid(&errors, "/params"),
             OrderError::NothingToRetry(_) => Self::new(&codes::NOTHING_TO_RETRY, text),
             OrderError::ShuttingDown => shutting_down(),
             OrderError::Store(failure) => failure.into(),

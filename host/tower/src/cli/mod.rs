@@ -137,6 +137,8 @@ enum Verb {
     Resume(orders::OrderArgs),
     /// Run what did not succeed in a trace again, as a new trace
     Retry(orders::RetryArgs),
+    /// Run a trace again from one of its tasks, with other params if wanted, as a new trace
+    Rerun(orders::RerunArgs),
     /// Dead letters: tasks that failed for good
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
@@ -275,6 +277,7 @@ async fn dispatch(verb: Verb, matches: &ArgMatches, context: &Context) -> Result
         Verb::Pause(args) => orders::pause(args, context).await,
         Verb::Resume(args) => orders::resume(args, context).await,
         Verb::Retry(args) => orders::retry(args, context).await,
+        Verb::Rerun(args) => orders::rerun(args, context).await,
         Verb::Dlq(verb) => dlq::run(verb, context).await,
         Verb::Doctor(args) => doctor::run(args, matches, context).await,
         Verb::Config(verb) => config::run(&verb, matches, context),

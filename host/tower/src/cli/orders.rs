@@ -1,13 +1,15 @@
-//! `tower cancel`, `tower pause`, `tower resume` and `tower retry`.
+//! `tower cancel`, `tower pause`, `tower resume`, `tower retry` and `tower rerun`.
 
 use clap::Args;
 use reqwest::Method;
-use tower_domain::id::TraceId;
+use serde_json::json;
+use tower_domain::id::{TaskId, TraceId};
 
 use super::Context;
 use super::client::Reply;
 use super::failure::Failure;
 use super::logs::{Which, which};
+use super::params::ParamArgs;
 use crate::api::types::{CancelBody, CancelWord, HoldBody, HoldWord, Reason, TraceStarted};
 
 /// What to order something of.
@@ -27,6 +29,25 @@ pub(crate) struct RetryArgs {
     /// A trace that has ended
     #[arg(add = super::complete::traces())]
     trace: TraceId,
+    /// Why, for the audit
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// The same key again is the same new trace
+    #[arg(long)]
+    key: Option<String>,
+}
+
+/// What to run again, and from where.
+#[derive(Debug, Args)]
+pub(crate) struct RerunArgs {
+    /// A trace that has ended, or the task of one to begin at
+    #[arg(add = super::complete::traces())]
+    id: String,
+    /// The task to begin at; everything that follows from it runs again [default: the root]
+    #[arg(long, value_name = "TASK")]
+    from: Option<TaskId>,
+    #[command(flatten)]
+    params: ParamArgs,
     /// Why, for the audit
     #[arg(long, default_value = "")]
     reason: String,
@@ -79,6 +100,20 @@ pub(crate) async fn cancel(args: OrderArgs, context: &Context) -> Result<(), Fai
         CancelWord::AlreadyCancelling => "it was being cancelled already\n".to_owned(),
         CancelWord::AlreadyEnded => "it had ended already\n".to_owned(),
     });
+    Ok(())
+}
+
+pub(crate) async fn rerun(args: RerunArgs, context: &Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let path = match (which(&client, &args.id).await?, &args.from) {
+        (Which::Trace(id), _) => format!("/traces/{id}/rerun"),
+        (Which::Task(id), None) => format!("/tasks/{id}/rerun"),
+        (Which::Task(_), Some(_)) => return Err(Failure::usage("--from: the rerun begins at the task that is given already")),
+    };
+    let body = json!({ "from": args.from, "params": args.params.read()?, "reason": args.reason });
+    let reply = client.json(Method::POST, &path, &[], &body, args.key.as_deref()).await?;
+    let started: TraceStarted = reply.read()?;
+    context.out.one(&reply, &started.trace_id.to_string(), |_| format!("{}\n", started.trace_id));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use tower_domain::id::TaskId;
 use tower_domain::task::Task;
@@ -13,11 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{Limit, OptionalJson, PathOf, QueryOf, cursor};
-use super::problem::{Problem, ProblemBody};
+use super::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, cursor};
+use super::problem::{Problem, ProblemBody, codes};
 use super::refusals::no_such_task;
-use super::traces::{LogQuery, cancel, hold, log_page};
-use super::types::{CancelBody, HoldBody, List, LogBody, Reason, TaskBody};
+use super::traces::{LogQuery, cancel, hold, log_page, rerun};
+use super::types::{CancelBody, HoldBody, List, LogBody, Reason, RerunOptions, TaskBody, TraceStarted};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -27,6 +28,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(cancel_task))
         .routes(routes!(pause_task))
         .routes(routes!(resume_task))
+        .routes(routes!(rerun_task))
 }
 
 async fn existing(api: &Api, id: TaskId) -> Result<Task, Problem> {
@@ -156,4 +158,33 @@ async fn resume_task(
 ) -> Result<(StatusCode, Json<HoldBody>), Problem> {
     let task = existing(&api, id).await?;
     hold(&api, Control::Resume, task.trace_id, Some(id), value).await
+}
+
+/// Run a trace again from this task
+///
+/// As `POST /traces/{trace_id}/rerun` with this task as `from`.
+#[utoipa::path(
+    post,
+    path = "/tasks/{task_id}/rerun",
+    tag = "tasks",
+    params(("task_id" = String, Path, description = "Its id"), ("idempotency-key" = Option<String>, Header, description = "The same key again is the same trace")),
+    request_body = RerunOptions,
+    responses(
+        (status = 202, description = "The new trace", body = TraceStarted),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+async fn rerun_task(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TaskId>,
+    key: Idempotency,
+    OptionalJson { value, bytes, .. }: OptionalJson<RerunOptions>,
+) -> Result<Response, Problem> {
+    if value.from.is_some_and(|from| from != id) {
+        return Err(Problem::field(&codes::BAD_FIELDS, "/from", "another task than the path's"));
+    }
+    let task = existing(&api, id).await?;
+    rerun(&api, task.trace_id, id, value, key.of(&format!("/tasks/{id}/rerun"), &bytes)).await
 }

@@ -9,7 +9,7 @@ use tower_store::read::{PageRequest, TraceFilter};
 use utoipa::IntoParams;
 
 use crate::api::Api;
-use crate::api::extract::{Limit, QueryOf, cursor, from_text, word_list};
+use crate::api::extract::{Limit, PathOf, QueryOf, cursor, from_text, word_list};
 use crate::api::problem::Problem;
 use crate::api::types::{List, Status, TraceBody};
 
@@ -52,6 +52,22 @@ impl TraceQuery {
 #[utoipa::path(get, path = "/traces", tag = "traces", params(TraceQuery), responses((status = 200, body = List<TraceBody>)))]
 pub(crate) async fn list_traces(State(api): State<Api>, QueryOf(query): QueryOf<TraceQuery>) -> Result<Json<List<TraceBody>>, Problem> {
     page_of(&api, query).await.map(Json)
+}
+
+/// List a user's traces, newest first
+#[utoipa::path(
+    get,
+    path = "/users/{user_id}/traces",
+    tag = "traces",
+    params(("user_id" = String, Path, description = "The owner"), TraceQuery),
+    responses((status = 200, body = List<TraceBody>)),
+)]
+pub(crate) async fn list_user_traces(
+    State(api): State<Api>,
+    PathOf(user_id): PathOf<String>,
+    QueryOf(query): QueryOf<TraceQuery>,
+) -> Result<Json<List<TraceBody>>, Problem> {
+    page_of(&api, TraceQuery { user_id: Some(user_id), ..query }).await.map(Json)
 }
 
 /// A page of them.

@@ -17,7 +17,7 @@ use super::Api;
 
 pub(super) use list::{TraceQuery, page_of};
 pub(super) use logs::{LogQuery, log_page};
-pub(super) use orders::{cancel, check_reason, hold};
+pub(super) use orders::{cancel, check_reason, hold, rerun};
 pub(super) use start::{WaitQuery, begin, started};
 pub(super) use tasks::{TaskQuery, list};
 
@@ -38,4 +38,6 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(orders::resume_trace))
         .routes(routes!(rounds::list_rounds))
         .routes(routes!(orders::retry_trace))
+        .routes(routes!(orders::rerun_trace))
+        .routes(routes!(list::list_user_traces))
 }

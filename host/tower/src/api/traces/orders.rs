@@ -1,4 +1,4 @@
-//! `POST /traces/{id}/cancel`, `/pause`, `/resume` and `/retry`, and the list of orders.
+//! `POST /traces/{id}/cancel`, `/pause`, `/resume`, `/retry` and `/rerun`, and the list of orders.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use tower_domain::definition::is_plain;
 use tower_domain::id::{ControlEventId, TaskId, TraceId};
-use tower_engine::orders::{Control, ControlOutcome, ControlRequest};
+use tower_engine::orders::{Control, ControlOutcome, ControlRequest, IdempotencyKey, OrderError, RerunRequest};
 use utoipa::IntoParams;
 
 use super::CALLER;
@@ -15,8 +15,8 @@ use super::start::started;
 use crate::api::Api;
 use crate::api::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, Wait, cursor};
 use crate::api::problem::{Problem, ProblemBody, codes};
-use crate::api::refusals::{about_trace, no_such_trace};
-use crate::api::types::{CancelBody, CancelWord, ControlEventBody, HoldBody, HoldWord, List, Reason, TraceStarted};
+use crate::api::refusals::{about_trace, no_such_task, no_such_trace};
+use crate::api::types::{CancelBody, CancelWord, ControlEventBody, HoldBody, HoldWord, List, Reason, RerunOptions, TraceStarted};
 
 /// Cancel a trace
 ///
@@ -142,8 +142,52 @@ pub(crate) async fn retry_trace(
 ) -> Result<Response, Problem> {
     check_reason(&reason)?;
     let key = key.of(&format!("/traces/{id}/retry"), &bytes);
-    let triggered = api.engine.retry(id, CALLER.to_owned(), reason, key).await.map_err(|error| about_trace(error, id))?;
+    let triggered = api.engine.rerun(RerunRequest::retry(id, CALLER, &reason, key)).await.map_err(|error| about_trace(error, id))?;
     started(&api, triggered, Wait::default()).await
+}
+
+/// Run a trace again from one of its tasks
+///
+/// A new trace takes over the results of what succeeded, but for the task `from`, which runs again from its beginning with `params` laid
+/// over its own, and everything that follows from it: what stood below it, what depends on it, and the folds above. What did not succeed
+/// runs again as well. The old trace stays as it is.
+#[utoipa::path(
+    post,
+    path = "/traces/{trace_id}/rerun",
+    tag = "traces",
+    params(("trace_id" = String, Path, description = "Its id"), ("idempotency-key" = Option<String>, Header, description = "The same key again is the same trace")),
+    request_body = RerunOptions,
+    responses(
+        (status = 202, description = "The new trace", body = TraceStarted),
+        (status = 404, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn rerun_trace(
+    State(api): State<Api>,
+    PathOf(id): PathOf<TraceId>,
+    key: Idempotency,
+    OptionalJson { value, bytes, .. }: OptionalJson<RerunOptions>,
+) -> Result<Response, Problem> {
+    let key = key.of(&format!("/traces/{id}/rerun"), &bytes);
+    let trace = api.stores().read.trace(id).await?.ok_or_else(|| no_such_trace(id))?;
+    rerun(&api, id, value.from.unwrap_or(trace.root_task_id), value, key).await
+}
+
+/// Begins a rerun.
+pub(crate) async fn rerun(api: &Api, trace_id: TraceId, from: TaskId, options: RerunOptions, key: Option<IdempotencyKey>) -> Result<Response, Problem> {
+    let RerunOptions { params, reason, .. } = options;
+    check_reason(&reason)?;
+    if !params.as_str().starts_with('{') {
+        return Err(Problem::field(&codes::BAD_FIELDS, "/params", "an object"));
+    }
+    let request = RerunRequest { trace_id, from: Some(from), params, triggered_by: CALLER.to_owned(), reason, idempotency_key: key };
+    let triggered = api.engine.rerun(request).await.map_err(|error| match error {
+        OrderError::NotFound => no_such_task(from),
+        other => other.into(),
+    })?;
+    started(api, triggered, Wait::default()).await
 }
 
 /// A reason that can be kept.

@@ -241,6 +241,30 @@ pub(crate) struct Reason {
     pub(crate) reason: String,
 }
 
+/// Where an ended trace runs again.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RerunOptions {
+    /// The task that runs again from its beginning, with everything that follows from it. Absent: the root, which is everything.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "ulid")]
+    pub(crate) from: Option<TaskId>,
+    /// Laid over that task's params, key by key.
+    #[serde(default = "Json::empty_object")]
+    #[schema(value_type = Object)]
+    pub(crate) params: Json,
+    /// For people, and for the audit.
+    #[serde(default)]
+    #[schema(max_length = 1024)]
+    pub(crate) reason: String,
+}
+
+impl Default for RerunOptions {
+    fn default() -> Self {
+        Self { from: None, params: Json::empty_object(), reason: String::new() }
+    }
+}
+
 /// What came of a cancel.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub(crate) struct CancelBody {

@@ -9,6 +9,7 @@ use tower_domain::json::Json;
 use tower_domain::lifecycle::{Stage, Transition};
 use tower_domain::task::{Attempt, Status};
 
+use super::schedule::Schedules;
 use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::StoreError;
 use crate::fault::{self, Point};
@@ -40,6 +41,7 @@ pub(super) struct Unit<'a> {
     pub(super) ended: Vec<TaskId>,
     pub(super) attempts: Vec<(TaskId, Attempt)>,
     pub(super) out: Committed,
+    pub(super) schedules: Schedules,
     tasks: HashMap<TaskId, Entry>,
     /// New tasks in the order in which they were made; their rows are in `tasks`.
     fresh: Vec<NewTask>,
@@ -64,6 +66,7 @@ impl<'a> Unit<'a> {
             ended: Vec::new(),
             attempts: Vec::new(),
             out: Committed::default(),
+            schedules: Schedules::default(),
             tasks: HashMap::new(),
             fresh: Vec::new(),
             fresh_deps: HashMap::new(),

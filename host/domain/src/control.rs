@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::id::{ControlEventId, TaskId, TraceId};
+use crate::name::Name;
 use crate::word_enum;
 
 word_enum! {
@@ -30,7 +31,7 @@ word_enum! {
     }
 }
 
-/// An order.
+/// An order to a trace or a subtree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlEvent {
     /// Its id.
@@ -39,6 +40,44 @@ pub struct ControlEvent {
     pub trace_id: TraceId,
     /// The root of the subtree; none: the whole trace.
     pub task_id: Option<TaskId>,
+    /// What was ordered.
+    pub action: ControlAction,
+    /// By whom.
+    pub triggered_by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// An order about a definition's schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleOrder {
+    /// Its id.
+    pub id: ControlEventId,
+    /// Whose schedule.
+    pub definition_id: Name,
+    /// What was ordered.
+    pub action: ControlAction,
+    /// By whom.
+    pub triggered_by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// An order of either kind, as it was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptOrder {
+    /// Its id.
+    pub id: ControlEventId,
+    /// The trace; none: it was about a schedule.
+    pub trace_id: Option<TraceId>,
+    /// The root of the subtree.
+    pub task_id: Option<TaskId>,
+    /// Whose schedule; none: it was about a trace.
+    pub definition_id: Option<Name>,
     /// What was ordered.
     pub action: ControlAction,
     /// By whom.

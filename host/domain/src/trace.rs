@@ -20,6 +20,12 @@ word_enum! {
         Api = "API",
         /// A retry of an earlier trace.
         Replay = "REPLAY",
+        /// The `run_at` of a ONCE.
+        Schedule = "SCHEDULE",
+        /// A firing of a CRON.
+        Cron = "CRON",
+        /// The `run_at` of a LOOP.
+        Loop = "LOOP",
     }
 }
 
@@ -87,6 +93,8 @@ pub struct Trace {
     pub labels: BTreeMap<String, String>,
     /// The trace that this one retries.
     pub rerun_of: Option<TraceId>,
+    /// The instant of its schedule that it was begun for.
+    pub cron_trigger_time: Option<Timestamp>,
     /// The root of its tree.
     pub root_task_id: TaskId,
     /// PENDING until the first step begins, RUNNING until the root has ended, then the root's.

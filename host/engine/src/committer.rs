@@ -144,6 +144,9 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
             let (next_due, more_ready) = (committed.next_due, committed.more_ready);
             inner.heed(&committed.to_tell);
             inner.tell_readers(std::mem::take(&mut committed.events), &committed.ended);
+            if !committed.ended.is_empty() {
+                inner.scheduler.traces_ended();
+            }
             for (order, answer) in orders.into_iter().zip(answers) {
                 if let Some(reply) = order.reply {
                     // A caller that has gone away does not change what was done.
@@ -192,6 +195,8 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
             (
                 None,
                 Command::Submit(_)
+                | Command::Fire(_)
+                | Command::ChangeSchedule(_)
                 | Command::Settle(_)
                 | Command::Control(_)
                 | Command::Observe(_)

@@ -16,6 +16,7 @@ use tower_domain::event::EventType;
 use tower_domain::id::{IdSource, TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
+use tower_domain::schedule::Plan;
 use tower_domain::step::{Executor, Stop};
 use tower_domain::task::{ActorType, clean};
 use tower_domain::trace::{Trace, TriggerType};
@@ -36,6 +37,7 @@ use crate::orders::{
     StoreFailure, Trigger, TriggerError, Triggered,
 };
 use crate::running::Claims;
+use crate::scheduler::{self, SchedulerBell};
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +59,7 @@ pub enum StartError {
 /// Runs traces. Cheap to clone; all clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl Engine {
@@ -84,6 +86,7 @@ impl Engine {
             feed: Arc::new(Feed::new()),
             observers: Mutex::default(),
             waiters: Mutex::default(),
+            scheduler: SchedulerBell::default(),
             tracker: TaskTracker::new(),
             hard_stop: CancellationToken::new(),
             healthy: AtomicBool::new(true),
@@ -100,7 +103,9 @@ impl Engine {
         inner.commits.tell(Command::Expire(Expire::Host { host: inner.config.host.clone(), suspects }));
         inner.tracker.spawn(committer::run(receiver, inner.clone()));
         inner.tracker.spawn(inner.clone().write_reports());
-        Ok(Self { inner })
+        let engine = Self { inner };
+        engine.inner.tracker.spawn(scheduler::run(engine.clone()));
+        Ok(engine)
     }
 
     /// What it is built on: readers go straight there.
@@ -152,7 +157,7 @@ impl Engine {
         }
     }
 
-    fn new_trace(&self, trigger: Trigger, loaded: &Loaded) -> Result<NewTrace, TriggerError> {
+    pub(crate) fn new_trace(&self, trigger: Trigger, loaded: &Loaded) -> Result<NewTrace, TriggerError> {
         let spec = &loaded.definition.spec;
         if !spec.is_active {
             return Err(TriggerError::Inactive(loaded.definition.id.clone()));
@@ -196,6 +201,7 @@ impl Engine {
             is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
             run_after: trigger.run_at,
             rerun: None,
+            cron_trigger_time: None,
         })
     }
 
@@ -236,6 +242,7 @@ impl Engine {
             is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
             run_after: None,
             rerun: Some(Rerun { of: trace, from, order, ids: IdMaker(Arc::new(move || ids.task())) }),
+            cron_trigger_time: None,
         };
         match self.inner.commits.ask(Command::Submit(Box::new(new))).await.ok_or(OrderError::ShuttingDown)?? {
             Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
@@ -261,7 +268,7 @@ impl Engine {
         if errors.is_empty() { Ok(RerunFrom { task_id, params: Some(params) }) } else { Err(OrderError::BadParams(errors)) }
     }
 
-    fn order(&self, action: ControlAction, trace_id: TraceId, task_id: Option<TaskId>, by: String, reason: &str) -> ControlEvent {
+    pub(crate) fn order(&self, action: ControlAction, trace_id: TraceId, task_id: Option<TaskId>, by: String, reason: &str) -> ControlEvent {
         ControlEvent {
             id: self.inner.ids.control_event(),
             trace_id,
@@ -322,9 +329,10 @@ impl Engine {
         }
         if let Some(schema) = &spec.params_schema {
             let compiled = crate::catalog::compile(schema).map_err(DefinitionError::Schema)?;
-            // Defaults may leave required params to the trigger; what they do say must fit.
+            // Defaults may leave required params to the trigger, if there is one; what they do say must fit.
+            let alone = Plan::of(&spec).is_some();
             let errors: Vec<ParamError> =
-                crate::catalog::errors_of(&compiled, &spec.default_params).into_iter().filter(|error| !error.pointer.is_empty()).collect();
+                crate::catalog::errors_of(&compiled, &spec.default_params).into_iter().filter(|error| alone || !error.pointer.is_empty()).collect();
             if !errors.is_empty() {
                 return Err(DefinitionError::Defaults(errors));
             }
@@ -337,6 +345,7 @@ impl Engine {
         }
         let put = self.inner.stores.definitions.put(id, &spec, expected, self.inner.clock.now()).await.map_err(StoreFailure::from)?;
         self.inner.catalog.forget(id);
+        self.inner.scheduler.ring();
         Ok(put)
     }
 

@@ -20,6 +20,7 @@ use crate::feed::Feed;
 use crate::journal::Journal;
 use crate::observer::Observer;
 use crate::running::Claims;
+use crate::scheduler::SchedulerBell;
 
 /// What stands before the digest in an `output_ref`.
 pub const ARTIFACT_URL: &str = "/api/v1/artifacts/";
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) journal: Option<Journal>,
     pub(crate) observers: Mutex<Vec<Arc<Observer>>>,
     pub(crate) waiters: Mutex<HashMap<TraceId, watch::Sender<()>>>,
+    pub(crate) scheduler: SchedulerBell,
     pub(crate) tracker: TaskTracker,
     /// Nothing runs any more: the committer and the report writer end.
     pub(crate) stop: CancellationToken,

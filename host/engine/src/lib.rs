@@ -11,6 +11,7 @@
 //! - `step_host`: the four powers of a step, for every executor; `observer`: what steps report until it is written
 //! - `ledger`: for tests: what steps did, told by another witness than the database
 //! - `running`: the claims that this host holds; `journal`: which of them to suspect after a crash
+//! - `scheduler`: fires definitions at their instants; [`schedules`]: orders about that
 //! - `catalog`: definitions in memory, and schemas compiled once
 //! - [`feed`]: live events to any number of readers, bounded
 //!
@@ -20,6 +21,7 @@
 pub mod config;
 pub mod feed;
 pub mod orders;
+pub mod schedules;
 
 mod catalog;
 mod commit;
@@ -31,6 +33,7 @@ mod ledger;
 mod observer;
 mod pipeline;
 mod running;
+mod scheduler;
 mod step_host;
 
 pub use config::EngineConfig;

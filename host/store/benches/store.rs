@@ -59,6 +59,7 @@ impl Host {
             is_leaf_agent: false,
             run_after: None,
             rerun: None,
+            cron_trigger_time: None,
         }))
     }
 

@@ -70,6 +70,8 @@ invariants! {
     "I13" "finished_at is set exactly when a task has ended, and its times are in order"
     "I14" "a task's attempts are within its budget"
     "I15" "each claim raised the fence by one: as many STARTED events as the fence says"
+    "I16" "an instant of a definition fires at most once"
+    "I17" "what fired began the trace of that instant, and no other trace has one"
     "I20" "dependencies are siblings, and not the task itself"
     "I21" "no task waits for itself by way of others"
     "I22" "a task was claimed only after what it depends on had ended as it needs"

@@ -5,6 +5,7 @@
 //! - [`work`]: what moves tasks: a [`Batch`](work::Batch) of commands in, what came of it out
 //! - [`read`]: what readers ask
 //! - [`definitions`], [`modules`], [`blobs`]: what people put in
+//! - [`schedules`]: which definitions fire by themselves, and when next
 //! - `apply`: one batch as a unit of work, the same for every back end: loads rows, asks `tower_domain::lifecycle`, writes rows
 //! - [`sqlite`]: the embedded back end
 //! - [`invariants`]: what must hold of any database, checked by tests and by operators
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod invariants;
 pub mod modules;
 pub mod read;
+pub mod schedules;
 pub mod sqlite;
 pub mod work;
 
@@ -40,6 +42,8 @@ pub struct Stores {
     pub definitions: Arc<dyn definitions::DefinitionStore>,
     /// Keeps what is known of modules.
     pub modules: Arc<dyn modules::ModuleStore>,
+    /// Answers about schedules.
+    pub schedules: Arc<dyn schedules::ScheduleStore>,
     /// Keeps bytes: modules and large outputs.
     pub blobs: Arc<dyn blobs::BlobStore>,
 }

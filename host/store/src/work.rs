@@ -9,12 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
-use tower_domain::control::ControlEvent;
+use tower_domain::control::{ControlEvent, ScheduleOrder};
 use tower_domain::definition::AggregationPolicy;
 use tower_domain::event::{EventType, TaskEvent};
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
+use tower_domain::schedule::Overlap;
 use tower_domain::split::PlannedChild;
 use tower_domain::step::{LogLine, Signal, StepFailure, Summary};
 use tower_domain::task::{ActorType, Leg, Output, Status, TaskResult};
@@ -63,6 +64,10 @@ pub struct Claim {
 pub enum Command {
     /// Begin a trace.
     Submit(Box<NewTrace>),
+    /// A schedule is due.
+    Fire(Box<Fire>),
+    /// Hold a schedule, have it go on, or end it.
+    ChangeSchedule(Box<ChangeSchedule>),
     /// A claim has come to its end.
     Settle(Box<Settle>),
     /// End, hold or set going a trace or a subtree, as the order says.
@@ -128,6 +133,40 @@ pub struct NewTrace {
     pub run_after: Option<Timestamp>,
     /// Take over what succeeded in that trace, and run the rest.
     pub rerun: Option<Rerun>,
+    /// The instant of its schedule that it is begun for.
+    pub cron_trigger_time: Option<Timestamp>,
+}
+
+/// What was decided about a schedule that is due.
+#[derive(Debug, Clone)]
+pub struct Fire {
+    /// Whose schedule.
+    pub definition_id: Name,
+    /// Of the row that this was decided on.
+    pub revision: u64,
+    /// What becomes of them while the trace before still runs.
+    pub overlap: Overlap,
+    /// What is to begin, each with its instant, in order.
+    pub traces: Vec<(Timestamp, NewTrace)>,
+    /// Instants that were missed.
+    pub missed: u64,
+    /// Instants that are left out.
+    pub skipped: u64,
+    /// The next instant; none: there is none any more.
+    pub next_at: Option<Timestamp>,
+    /// To end the trace before, if that is to be.
+    pub cancel: Option<ControlEvent>,
+}
+
+/// What is ordered about a schedule.
+#[derive(Debug, Clone)]
+pub struct ChangeSchedule {
+    /// The order: PAUSE, RUN or CANCEL.
+    pub order: ScheduleOrder,
+    /// Of the row that was read.
+    pub revision: u64,
+    /// For RUN: the next instant; none: there is none any more.
+    pub next_at: Option<Timestamp>,
 }
 
 /// A trace to take results over from.
@@ -337,6 +376,13 @@ pub enum Answer {
     },
     /// It was what the order wants it to be; nothing changed.
     NothingToDo,
+    /// A schedule that was due was dealt with.
+    Fired {
+        /// Whether it waits for a trace now.
+        waits: bool,
+    },
+    /// The schedule has moved on since it was read: nothing changed.
+    ScheduleMoved,
     /// The trace or subtree had ended before; nothing changed.
     AlreadyEnded,
     /// The trace or subtree was being cancelled already; nothing changed.

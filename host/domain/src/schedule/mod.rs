@@ -1,10 +1,11 @@
 //! When a definition is triggered without anybody asking: its words, its cron dialect, and the rules of what fires.
 //!
 //! In reading order: [`cron`] reads expressions and walks wall-clock time, [`zone`] knows what a wall-clock time is in a zone, [`next`]
-//! joins the two into the next instant, [`check`] says what is wrong with a definition's fields.
+//! joins the two into the next instant, [`decide`] says what fires when a schedule is due, [`check`] says what is wrong with a definition's fields.
 
 pub mod check;
 pub mod cron;
+pub mod decide;
 pub mod next;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::word_enum;
 
 pub use cron::Cron;
+pub use decide::{Due, Schedule, ScheduleState};
 pub use next::Plan;
 
 word_enum! {

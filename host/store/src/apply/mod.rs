@@ -1,7 +1,7 @@
 //! One batch as a unit of work, the same for every back end.
 //!
 //! Rows are loaded in sets, `tower_domain::lifecycle` decides about each in memory, and what changed is written in sets. Files, in the
-//! order of a batch: `unit` (rows in memory, and writing them), `submit`, `rerun`, `settle`, `control`, `observe`, `expire` (a file a
+//! order of a batch: `unit` (rows in memory, and writing them), `submit`, `rerun`, `schedule`, `settle`, `control`, `observe`, `expire` (a file a
 //! command), `propagate` (what an ended task means to its parent and dependents), `claim`.
 
 mod claim;
@@ -10,6 +10,7 @@ mod expire;
 mod observe;
 mod propagate;
 mod rerun;
+mod schedule;
 mod settle;
 mod submit;
 pub(crate) mod tx;
@@ -36,6 +37,8 @@ pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Res
     for command in batch.commands {
         let answer = match command {
             Command::Submit(new) => unit.submit(*new).await?,
+            Command::Fire(fire) => unit.fire(*fire).await?,
+            Command::ChangeSchedule(change) => unit.change_schedule(*change).await?,
             Command::Settle(settle) => unit.settle(*settle).await?,
             Command::Control(order) => unit.control(order).await?,
             Command::Observe(observe) => unit.observe(observe),
@@ -55,6 +58,7 @@ pub(crate) async fn run(tx: &mut dyn Tx, batch: Batch, virtual_time: u64) -> Res
     unit.propagate().await?;
     unit.promote_due().await?;
     unit.flush().await?;
+    unit.flush_schedules().await?;
     if let Some(claim) = &batch.claim {
         unit.claim(claim).await?;
     }
@@ -71,6 +75,7 @@ impl Unit<'_> {
         let mut keys = Vec::new();
         let mut not_before = None;
         let mut event_ids = Vec::new();
+        let mut schedules = Vec::new();
         for command in commands {
             match command {
                 Command::Submit(new) => {
@@ -90,10 +95,13 @@ impl Unit<'_> {
                     event_ids.push(event.event_id.clone());
                 }
                 Command::Control(order) => tasks.extend(order.task_id),
+                Command::Fire(fire) => schedules.push(fire.definition_id.clone()),
+                Command::ChangeSchedule(change) => schedules.push(change.order.definition_id.clone()),
                 Command::Renew { .. } | Command::Expire(_) | Command::ForgetKeys { .. } => {}
             }
         }
         self.load_tasks(tasks.into_iter().collect()).await?;
+        self.load_schedules(&schedules).await?;
         if !fault::is_on(Guard::Dedupe) {
             return Ok(());
         }

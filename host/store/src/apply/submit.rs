@@ -70,6 +70,7 @@ fn trace_row(new: &NewTrace, now: tower_domain::clock::Timestamp) -> NewTraceRow
         idempotency_key: new.idempotency.as_ref().map(|idempotency| idempotency.key.clone()),
         labels: new.labels.clone(),
         rerun_of: new.rerun.as_ref().map(|rerun| rerun.of),
+        cron_trigger_time: new.cron_trigger_time,
     }
 }
 

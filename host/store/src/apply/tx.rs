@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
-use tower_domain::control::ControlEvent;
+use tower_domain::control::{ControlEvent, ScheduleOrder};
 use tower_domain::definition::AggregationPolicy;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::lifecycle::TaskState;
 use tower_domain::name::{Key, Name};
+use tower_domain::schedule::Schedule;
 use tower_domain::step::Summary;
 use tower_domain::task::{ActorType, Attempt, Output, TaskError, TaskResult};
 use tower_domain::trace::{Counts, TriggerType};
@@ -107,6 +108,7 @@ pub(crate) struct NewTraceRow {
     pub(crate) idempotency_key: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) rerun_of: Option<TraceId>,
+    pub(crate) cron_trigger_time: Option<Timestamp>,
 }
 
 /// A row of the queue: a task that can be claimed, waits for its time, or is claimed.
@@ -226,6 +228,16 @@ pub(crate) trait Tx: Send {
     async fn insert_key(&mut self, key: &KnownKey, now: Timestamp) -> Result<(), StoreError>;
     /// Deletes up to `limit` keys that are older than `not_before`.
     async fn delete_keys(&mut self, not_before: Timestamp, limit: u32) -> Result<(), StoreError>;
+
+    /// Schedules of definitions, those that exist.
+    async fn schedules(&mut self, definitions: &[Name]) -> Result<Vec<Schedule>, StoreError>;
+    /// Replaces them.
+    async fn put_schedules(&mut self, rows: &[Schedule]) -> Result<(), StoreError>;
+    /// Which instants of which definitions fired.
+    async fn insert_fires(&mut self, rows: &[(Name, Timestamp, TraceId)]) -> Result<(), StoreError>;
+    /// Has schedules go on that waited for one of these traces.
+    async fn release_schedules(&mut self, ended: &[TraceId], now: Timestamp) -> Result<(), StoreError>;
+    async fn insert_schedule_order(&mut self, order: &ScheduleOrder) -> Result<(), StoreError>;
 
     /// A place between two statements, where tests have the process die: whatever came before it is with the database. With
     /// [`Guard::Atomic`](crate::fault::Guard::Atomic) off, the transaction ends here and another begins.

@@ -9,6 +9,7 @@ use tower_domain::json::Json;
 use tower_domain::lifecycle::{Stage, Transition};
 use tower_domain::task::{Attempt, Status};
 
+use super::schedule::Schedules;
 use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, RoundRow, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::StoreError;
 use crate::fault::{self, Point};
@@ -41,6 +42,7 @@ pub(super) struct Unit<'a> {
     pub(super) attempts: Vec<(TaskId, Attempt)>,
     pub(super) rounds: Vec<RoundRow>,
     pub(super) out: Committed,
+    pub(super) schedules: Schedules,
     tasks: HashMap<TaskId, Entry>,
     /// New tasks in the order in which they were made; their rows are in `tasks`.
     fresh: Vec<NewTask>,
@@ -66,6 +68,7 @@ impl<'a> Unit<'a> {
             attempts: Vec::new(),
             rounds: Vec::new(),
             out: Committed::default(),
+            schedules: Schedules::default(),
             tasks: HashMap::new(),
             fresh: Vec::new(),
             fresh_deps: HashMap::new(),

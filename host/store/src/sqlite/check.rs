@@ -103,6 +103,14 @@ fn query(id: &str) -> Option<String> {
                  SELECT task_id, count(*) AS claims FROM events WHERE event_type = 0 AND event_id IS NULL GROUP BY task_id) AS e ON e.task_id = t.id \
              WHERE t.fence <> coalesce(e.claims, 0)"
         }
+        "I16" => "SELECT min(trace_id), format('%s at %d', definition_id, instant) FROM cron_fires GROUP BY definition_id, instant HAVING count(*) > 1",
+        "I17" => {
+            "SELECT f.trace_id, format('%s at %d', f.definition_id, f.instant) FROM cron_fires AS f LEFT JOIN traces AS t ON t.trace_id = f.trace_id \
+             WHERE t.definition_id IS NOT f.definition_id OR t.cron_trigger_time IS NOT f.instant \
+             UNION ALL SELECT t.trace_id, format('%s at %d', t.definition_id, t.cron_trigger_time) FROM traces AS t \
+                 LEFT JOIN cron_fires AS f ON f.definition_id = t.definition_id AND f.instant = t.cron_trigger_time \
+                 WHERE t.cron_trigger_time IS NOT NULL AND f.trace_id IS NOT t.trace_id"
+        }
         "I20" => {
             "SELECT d.task_id, 'on ' || hex(d.depends_on) FROM task_deps AS d LEFT JOIN tasks AS a ON a.id = d.task_id LEFT JOIN tasks AS b ON b.id = d.depends_on \
              WHERE a.id IS NULL OR b.id IS NULL OR a.trace_id <> b.trace_id OR a.parent_id IS NOT b.parent_id OR a.id = b.id"

@@ -9,7 +9,7 @@ use tower_domain::name::Name;
 
 use super::lists::{cut, page_of};
 use super::rows::{Columns, Params};
-use super::{SqliteStore, statements};
+use super::{SqliteStore, schedules, statements};
 use crate::StoreError;
 use crate::definitions::{DefinitionFilter, DefinitionStore, Put};
 use crate::fault::{self, Point};
@@ -88,6 +88,7 @@ impl DefinitionStore for SqliteStore {
         let mut params = Params::new();
         params.text(id.as_str()).int(next.version).at(now).text(spec.role.as_str()).text(text);
         query_with(PUT_VERSION, params.into_list()).execute(&mut writer.conn).await?;
+        schedules::follow(&mut writer.conn, current.as_ref(), &next, now).await?;
         writer.commit().await?;
         Ok(if version == 0 { Put::Created(next) } else { Put::Updated(next) })
     }

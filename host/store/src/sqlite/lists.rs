@@ -94,7 +94,7 @@ statements! {
 const PAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Above every id: one byte longer than any.
-const ABOVE_ALL: [u8; 17] = [0xFF; 17];
+pub(super) const ABOVE_ALL: [u8; 17] = [0xFF; 17];
 
 /// How far an id's time and the time that its row was made may lie apart, in milliseconds: a day. Ids are made by the caller, just before.
 const ID_SLACK_MS: i64 = 86_400_000;

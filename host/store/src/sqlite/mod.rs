@@ -9,7 +9,7 @@
 //! - `work`: a batch as a transaction; `tx` with `tx_read`, `tx_write`, `tx_queue`: its statements
 //! - `nouns`: traces, tasks and events from rows
 //! - `read`, `results`, `lists`: what readers ask
-//! - `definitions`, `modules`: what people put in
+//! - `definitions`, `modules`: what people put in; `schedules`: when definitions fire by themselves
 //! - `check`: the queries behind [`crate::invariants`]
 //!
 //! SQLite has one writer, so there is one connection that writes, behind a lock. Readers have connections of their own and see the
@@ -27,6 +27,7 @@ mod plans;
 mod read;
 mod results;
 mod rows;
+mod schedules;
 mod tx;
 mod tx_queue;
 mod tx_read;
@@ -104,7 +105,7 @@ impl SqliteStore {
     /// As a host is handed it, with bytes kept in `blobs`.
     pub fn stores(&self, blobs: Arc<dyn BlobStore>) -> Stores {
         let this = Arc::new(self.clone());
-        Stores { work: this.clone(), read: this.clone(), definitions: this.clone(), modules: this, blobs }
+        Stores { work: this.clone(), read: this.clone(), definitions: this.clone(), modules: this.clone(), schedules: this, blobs }
     }
 
     /// Ends the readers and moves what is in the write-ahead log into the file. Without it nothing is lost either.

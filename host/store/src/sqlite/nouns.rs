@@ -28,7 +28,7 @@ pub(super) use event_columns;
 macro_rules! trace_columns {
     () => {
         "t.trace_id, t.root_task_id, t.definition_id, t.definition_version, t.user_id, t.trigger_type, t.triggered_by, t.idempotency_key, \
-         t.labels, t.rerun_of, t.status, t.cancelling, r.paused, t.count_pending, t.count_running, t.count_success, t.count_failed, \
+         t.labels, t.rerun_of, t.cron_trigger_time, t.status, t.cancelling, r.paused, t.count_pending, t.count_running, t.count_success, t.count_failed, \
          t.count_cancelled, t.count_skipped, t.last_seq, t.created_at, t.started_at, t.finished_at, \
          r.input_params, r.output, r.output_ref, r.error_code, r.error_message"
     };
@@ -78,6 +78,7 @@ pub(super) fn trace(row: &SqliteRow) -> Result<Trace, StoreError> {
         idempotency_key: columns.opt_text()?,
         labels: columns.read()?,
         rerun_of: columns.opt_id()?,
+        cron_trigger_time: columns.opt_at()?,
         status: columns.word()?,
         cancelling: columns.flag()?,
         paused: columns.flag()?,

@@ -5,7 +5,7 @@
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::values::Rows;
-use super::{SqliteOptions, definitions, lists, modules, nouns, open, read, results, tx_queue, tx_read, tx_write};
+use super::{SqliteOptions, definitions, lists, modules, nouns, open, read, results, schedules, tx_queue, tx_read, tx_write};
 
 /// Names that stand for something of a page's size: lists of parameters, what a common table expression found, a page of ids.
 const SMALL: &[&str] = &["i", "s", "j", "k", "p", "v", "json_each", "up", "below", "arms", "page", "CONSTANT", "(subquery-1)", "128-ROW"];
@@ -47,13 +47,14 @@ fn fault(name: &str, step: &str) -> Option<String> {
 async fn every_statement_uses_an_index() {
     let store = open(SqliteOptions::memory()).await.unwrap();
     let mut writer = store.write().await;
-    let files: [(&str, &[(&str, &str)]); 9] = [
+    let files: [(&str, &[(&str, &str)]); 10] = [
         ("definitions", definitions::STATEMENTS),
         ("lists", lists::STATEMENTS),
         ("modules", modules::STATEMENTS),
         ("nouns", nouns::STATEMENTS),
         ("read", read::STATEMENTS),
         ("results", results::STATEMENTS),
+        ("schedules", schedules::STATEMENTS),
         ("tx_queue", tx_queue::STATEMENTS),
         ("tx_read", tx_read::STATEMENTS),
         ("tx_write", tx_write::STATEMENTS),
@@ -67,7 +68,7 @@ async fn every_statement_uses_an_index() {
             faults.extend(plan(&mut writer.conn, statement).await.iter().filter_map(|step| fault(&name, step)));
         }
     }
-    let rows: [&[(&str, &Rows)]; 2] = [tx_queue::ROWS, tx_write::ROWS];
+    let rows: [&[(&str, &Rows)]; 3] = [schedules::ROWS, tx_queue::ROWS, tx_write::ROWS];
     for (name, rows) in rows.into_iter().flatten() {
         for length in [1, 128] {
             looked_at += 1;
@@ -113,6 +114,11 @@ async fn what_readers_and_claims_ask_most_uses_the_index_made_for_it() {
         (find(read::STATEMENTS, "LOGS_OF_MANY"), "events_logs_by_trace (trace_id=? AND seq>?)"),
         (find(tx_read::STATEMENTS, "KNOWN_EVENTS"), "events_outside (event_id=?)"),
         (find(tx_read::STATEMENTS, "DEPENDENTS"), "PRIMARY KEY (depends_on=?)"),
+        (find(schedules::STATEMENTS, "DUE"), "schedules_due (next_at<?)"),
+        (find(schedules::STATEMENTS, "AHEAD"), "schedules_due"),
+        (find(schedules::STATEMENTS, "RELEASE"), "schedules_waiting (waiting_trace_id=?)"),
+        (find(schedules::STATEMENTS, "ORDERS_OF_TRACE"), "control_events_by_trace (trace_id=? AND id<?)"),
+        (find(schedules::STATEMENTS, "ORDERS_OF_DEFINITION"), "control_events_by_definition (definition_id=? AND id<?)"),
         (find(read::STATEMENTS, "ATTEMPTS"), "PRIMARY KEY (task_id=?)"),
     ] {
         let steps = plan(&mut writer.conn, statement).await;

@@ -250,6 +250,11 @@ impl<'r> Columns<'r> {
         Name::new(text).map_err(|error| self.bad(error))
     }
 
+    pub(super) fn opt_name(&mut self) -> Result<Option<Name>, StoreError> {
+        let text: Option<&str> = self.get()?;
+        text.map(|text| Name::new(text).map_err(|error| self.bad(error))).transpose()
+    }
+
     pub(super) fn key(&mut self) -> Result<Key, StoreError> {
         let text: &str = self.get()?;
         Key::new(text).map_err(|error| self.bad(error))

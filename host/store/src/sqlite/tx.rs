@@ -7,13 +7,15 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use tower_domain::clock::Timestamp;
-use tower_domain::control::ControlEvent;
+use tower_domain::control::{ControlEvent, ScheduleOrder};
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::name::Name;
+use tower_domain::schedule::Schedule;
 use tower_domain::task::Attempt;
 
 use super::rows::Params;
-use super::{tx_queue, tx_read, tx_write};
+use super::{schedules, tx_queue, tx_read, tx_write};
 use crate::StoreError;
 use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, OldTask, QueueRow, RoundRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::fault::{self, Guard, Point};
@@ -201,6 +203,28 @@ impl Tx for SqliteTx<'_> {
 
     async fn delete_keys(&mut self, not_before: Timestamp, limit: u32) -> Result<(), StoreError> {
         tx_write::delete_keys(self, not_before, limit);
+        Ok(())
+    }
+
+    async fn schedules(&mut self, definitions: &[Name]) -> Result<Vec<Schedule>, StoreError> {
+        schedules::many(self, definitions).await
+    }
+
+    async fn put_schedules(&mut self, rows: &[Schedule]) -> Result<(), StoreError> {
+        schedules::put(self, rows).await
+    }
+
+    async fn insert_fires(&mut self, rows: &[(Name, Timestamp, TraceId)]) -> Result<(), StoreError> {
+        schedules::insert_fires(self, rows).await
+    }
+
+    async fn release_schedules(&mut self, ended: &[TraceId], now: Timestamp) -> Result<(), StoreError> {
+        schedules::release(self, ended, now);
+        Ok(())
+    }
+
+    async fn insert_schedule_order(&mut self, order: &ScheduleOrder) -> Result<(), StoreError> {
+        schedules::insert_order(self, order);
         Ok(())
     }
 

@@ -15,10 +15,10 @@ use crate::StoreError;
 use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, RoundRow, TaskRow, TaskWrites, TraceRow};
 
 static INSERT_TRACES: Rows = Rows::new(
-    23,
+    24,
     "INSERT INTO traces (trace_id, root_task_id, status, cancelling, count_pending, count_running, count_success, count_failed, \
      count_cancelled, count_skipped, last_seq, rank, started_at, finished_at, created_at, definition_version, trigger_type, rerun_of, \
-     definition_id, user_id, triggered_by, idempotency_key, labels) SELECT * FROM",
+     definition_id, user_id, triggered_by, idempotency_key, labels, cron_trigger_time) SELECT * FROM",
     "WHERE column1 IS NOT NULL",
 );
 
@@ -134,7 +134,8 @@ pub(super) async fn insert_traces(tx: &mut SqliteTx<'_>, rows: &[NewTraceRow]) -
                     .text(new.user_id.as_str())
                     .text(new.triggered_by.as_str())
                     .opt_text(new.idempotency_key.as_deref())
-                    .opt_text(labels);
+                    .opt_text(labels)
+                    .opt_at(new.cron_trigger_time);
             },
         )
         .await

@@ -78,6 +78,11 @@ impl Rows {
         (text, LENGTHS[at])
     }
 
+    /// The text for a single row.
+    pub(super) fn sql_of_one(&self) -> &'static str {
+        self.fitting(1).0
+    }
+
     /// The text for at least so many rows.
     #[cfg(test)]
     pub(super) fn sql(&self, rows: usize) -> &'static str {

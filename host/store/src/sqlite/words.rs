@@ -4,6 +4,7 @@ use tower_domain::control::ControlAction;
 use tower_domain::definition::AggregationPolicy;
 use tower_domain::event::EventType;
 use tower_domain::lifecycle::TaskState;
+use tower_domain::schedule::ScheduleState;
 use tower_domain::task::{ActorType, Leg, Phase, RunOn, Status};
 use tower_domain::trace::TriggerType;
 
@@ -33,7 +34,8 @@ words! {
     ActorType { Agent = 0, Execution = 1, GroupAgg = 2, SingleAgg = 3 }
     Leg { Run = 0, Aggregate = 1 }
     RunOn { Success = 0, Finished = 1 }
-    TriggerType { Manual = 0, Api = 1, Replay = 2 }
+    TriggerType { Manual = 0, Api = 1, Replay = 2, Schedule = 3, Cron = 4, Loop = 5 }
+    ScheduleState { Active = 0, Paused = 1, Completed = 2, Cancelled = 3 }
     ControlAction { Run = 0, Pause = 1, Cancel = 2, Retry = 3 }
     EventType {
         Started = 0, Progress = 1, Completed = 2, Failed = 3, Cancelled = 4, Queued = 5, Split = 6, Waiting = 7, Retrying = 8,
@@ -138,6 +140,7 @@ mod tests {
         all_read_back(Leg::ALL);
         all_read_back(RunOn::ALL);
         all_read_back(TriggerType::ALL);
+        all_read_back(ScheduleState::ALL);
         all_read_back(ControlAction::ALL);
         all_read_back(EventType::ALL);
         all_read_back(&[AggregationPolicy::All, AggregationPolicy::Always, AggregationPolicy::Partial { min_success: 0 }, AggregationPolicy::default()]);

@@ -18,6 +18,7 @@ mod planted;
 mod random;
 mod rerun;
 mod rounds;
+mod schedules;
 mod sqlite_files;
 mod submit;
 mod tree;
@@ -125,6 +126,17 @@ conformance! {
         a_split_dependent_of_something_that_runs_again_begins_anew,
         a_rerun_from_a_task_runs_it_anew_with_what_follows_from_it_and_no_more,
         a_rerun_from_the_root_is_the_whole_again_and_one_from_nowhere_is_refused,
+    }
+    schedules::{
+        a_put_begins_changes_and_ends_a_schedule,
+        an_instant_fires_once_whoever_asks,
+        what_fired_does_not_fire_again_after_a_change,
+        a_skipped_overlap_is_counted,
+        a_queued_overlap_fires_when_the_trace_has_ended,
+        an_overlap_may_end_the_trace_before,
+        a_schedule_is_held_and_goes_on,
+        a_schedule_without_a_next_instant_is_completed,
+        schedules_are_listed_by_page,
     }
     definitions::{
         each_change_is_a_version,

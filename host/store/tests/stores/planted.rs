@@ -28,6 +28,8 @@ const FAULTS: &[(&str, &str)] = &[
     ("I13", "UPDATE tasks SET finished_at = 1 WHERE key = 'a'"),
     ("I14", "UPDATE tasks SET attempt = 9 WHERE key = 'a'"),
     ("I15", "UPDATE tasks SET fence = fence + 1 WHERE key = 'a'"),
+    ("I16", "CREATE TABLE f AS SELECT * FROM cron_fires; DROP TABLE cron_fires; CREATE TABLE cron_fires AS SELECT * FROM f UNION ALL SELECT * FROM f"),
+    ("I17", "UPDATE cron_fires SET instant = instant + 1"),
     ("I20", "UPDATE task_deps SET depends_on = (SELECT id FROM tasks WHERE depth = 0 LIMIT 1)"),
     ("I21", "INSERT OR IGNORE INTO task_deps (task_id, depends_on) SELECT depends_on, task_id FROM task_deps"),
     ("I22", "DELETE FROM events WHERE to_status = 2 AND task_id = (SELECT id FROM tasks WHERE key = 'a')"),
@@ -60,6 +62,7 @@ async fn sound(path: &std::path::Path) {
         }
     }
     world.submit_as(tower_store::work::NewTrace { priority: 1, ..world.new_trace() }).await;
+    crate::schedules::fired_once(&world).await;
     world.is_sound().await;
     store.close().await.unwrap();
 }

@@ -146,6 +146,7 @@ impl World {
             is_leaf_agent: false,
             run_after: None,
             rerun: None,
+            cron_trigger_time: None,
         }
     }
 

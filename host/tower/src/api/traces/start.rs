@@ -16,7 +16,7 @@ use crate::api::Api;
 use crate::api::extract::{Idempotency, JsonBody, QueryOf, Wait};
 use crate::api::problem::{FieldProblem, Problem, ProblemBody, codes};
 use crate::api::refusals::{about_trace, no_such_trace};
-use crate::api::types::{StartTrace, Status, TraceBody, TraceStarted};
+use crate::api::types::{StartTrace, Status, TraceBody, TraceStarted, TriggerType};
 
 /// Whether to wait for the end.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -106,6 +106,7 @@ fn check(wanted: &StartTrace) -> Result<(), Problem> {
     need(wanted.params.as_str().starts_with('{'), "/params", "an object");
     need(wanted.params.as_str().len() <= bounds::JSON_BYTES_MAX, "/params", "at most 1 MiB");
     need(wanted.priority.is_none_or(|priority| bounds::PRIORITY.contains(&priority)), "/priority", "1 to 10, 10 the most urgent");
+    need(matches!(wanted.trigger_type, TriggerType::Manual | TriggerType::Api), "/trigger_type", "MANUAL or API: the others are the tower's own");
     need(labels_are_sound(&wanted.labels), "/labels", LABEL_RULE);
     need(wanted.user_id.as_deref().is_none_or(is_plain), "/user_id", "at most 1024 bytes of text without control characters");
     match errors.first() {

@@ -175,6 +175,10 @@ pub(crate) struct TraceBody {
     /// The trace that this one retries.
     #[schema(value_type = Option<String>, format = "ulid")]
     pub(crate) rerun_of: Option<TraceId>,
+    /// The instant of its schedule that it was begun for.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) cron_trigger_time: Option<Timestamp>,
     pub(crate) labels: BTreeMap<String, String>,
     /// With the definition's `default_params` beneath.
     #[schema(value_type = Object)]
@@ -217,6 +221,7 @@ impl From<Trace> for TraceBody {
             triggered_by: trace.triggered_by,
             idempotency_key: trace.idempotency_key,
             rerun_of: trace.rerun_of,
+            cron_trigger_time: trace.cron_trigger_time,
             labels: trace.labels,
             params: trace.params,
             output,

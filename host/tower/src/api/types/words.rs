@@ -62,11 +62,15 @@ word!(
 );
 word!(
     /// What set a trace off.
-    TriggerType for tower_domain::trace::TriggerType { Manual, Api, Replay }
+    TriggerType for tower_domain::trace::TriggerType { Manual, Api, Replay, Schedule, Cron, Loop }
 );
 word!(
     /// What kind of schedule a definition has.
     ScheduleType for tower_domain::schedule::ScheduleType { Once, Cron, Loop }
+);
+word!(
+    /// Whether a schedule fires, is held, has fired for the last time, or was ended.
+    ScheduleState for tower_domain::schedule::ScheduleState { Active, Paused, Completed, Cancelled }
 );
 word!(
     /// When tasks may run.

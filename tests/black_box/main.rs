@@ -15,6 +15,7 @@ mod hold;
 mod host;
 mod loops;
 mod misbehaving;
+mod night;
 mod rest;
 mod sandbox;
 mod trees;

@@ -228,6 +228,8 @@ pub struct Task {
     pub timeout_sec: u32,
     /// Not to be claimed before.
     pub run_after: Option<Timestamp>,
+    /// Whether it is the operator's night that it waits for.
+    pub waits_for_night: bool,
     /// Which host runs it.
     pub lease_owner: Option<String>,
     /// Until when that host may.

@@ -129,7 +129,7 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
     let room = if may_claim { inner.claims.room() } else { 0 };
     let claim = (room > 0).then(|| Claim { host: inner.config.host.clone(), limit: room, lease_until: now.plus(inner.config.lease) });
     let commands: Vec<Command> = orders.iter().map(|order| order.command.clone()).collect();
-    let batch = Batch { now, host: inner.config.host.clone(), trace_tasks_max: inner.config.trace_tasks_max, commands, claim };
+    let batch = Batch { now, host: inner.config.host.clone(), trace_tasks_max: inner.config.trace_tasks_max, night: inner.config.night, commands, claim };
     match inner.stores.work.commit(batch).await {
         Ok(mut committed) => {
             // The batch may have written nothing: whether writing works again is known only once it did.

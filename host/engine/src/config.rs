@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tower_domain::clock::Timestamp;
+use tower_domain::schedule::NightWindow;
 
 /// Settings of an engine. The defaults suit one host with two cores.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct EngineConfig {
     pub observe_every: Duration,
     /// How long an idempotency key is remembered. Default 24 h.
     pub idempotency_kept: Duration,
+    /// The hours of NIGHTLY tasks. Default 02:00 to 08:00 UTC.
+    pub night: NightWindow,
     /// Where to note which tasks are running, so that after a crash those are suspects and no others. None: nowhere.
     pub crash_journal: Option<std::path::PathBuf>,
 }
@@ -39,6 +42,7 @@ impl EngineConfig {
             trace_tasks_max: 1_000_000,
             observe_every: Duration::from_millis(500),
             idempotency_kept: Duration::from_secs(24 * 3_600),
+            night: NightWindow::default(),
             crash_journal: None,
         }
     }

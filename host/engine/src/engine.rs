@@ -16,7 +16,7 @@ use tower_domain::event::EventType;
 use tower_domain::id::{IdSource, TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
-use tower_domain::schedule::Plan;
+use tower_domain::schedule::{Plan, Window};
 use tower_domain::step::{Executor, Stop};
 use tower_domain::task::{ActorType, clean};
 use tower_domain::trace::{Trace, TriggerType};
@@ -134,7 +134,15 @@ impl Engine {
         let loaded = self.inner.catalog.current(&trigger.definition_id).await.map_err(StoreFailure::from)?;
         let loaded = loaded.ok_or_else(|| TriggerError::UnknownDefinition(trigger.definition_id.clone()))?;
         let key = trigger.idempotency_key.clone();
-        let new = match self.new_trace(trigger, &loaded) {
+        // By hand it needs to be told when; its schedule knows.
+        let needs_time = trigger.window.unwrap_or(loaded.definition.spec.window) == Window::Scheduled && trigger.run_at.is_none();
+        let no_time = || {
+            TriggerError::BadField(FieldError {
+                pointer: "/run_at",
+                message: "window SCHEDULED: say when it is to run, or trigger it with window IMMEDIATE".to_owned(),
+            })
+        };
+        let new = match if needs_time { Err(no_time()) } else { self.new_trace(trigger, &loaded) } {
             Ok(new) => new,
             Err(refused) => return self.begun_before(key, refused).await,
         };
@@ -200,6 +208,7 @@ impl Engine {
             aggregation: spec.aggregation,
             is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
             run_after: trigger.run_at,
+            window: trigger.window.unwrap_or(spec.window),
             rerun: None,
             cron_trigger_time: None,
         })
@@ -241,6 +250,7 @@ impl Engine {
             aggregation: spec.aggregation,
             is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
             run_after: None,
+            window: spec.window,
             rerun: Some(Rerun { of: trace, from, order, ids: IdMaker(Arc::new(move || ids.task())) }),
             cron_trigger_time: None,
         };

@@ -8,6 +8,7 @@ use tower_domain::event::EventType;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
+use tower_domain::schedule::Window;
 use tower_domain::step::CodeProblem;
 use tower_domain::task::Status;
 use tower_domain::trace::TriggerType;
@@ -24,6 +25,8 @@ pub struct Trigger {
     pub priority: Option<u8>,
     /// Not before.
     pub run_at: Option<Timestamp>,
+    /// At what hours the root may run, instead of the definition's.
+    pub window: Option<Window>,
     /// Whose it is; the definition's owner if absent.
     pub user_id: Option<String>,
     /// For filters.

@@ -141,6 +141,7 @@ impl Engine {
             params: Json::empty_object(),
             priority: None,
             run_at: plan.run_after(&definition.id, at),
+            window: None,
             user_id: None,
             labels: std::collections::BTreeMap::new(),
             trigger_type: match definition.spec.schedule_type {

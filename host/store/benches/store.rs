@@ -11,6 +11,7 @@ use tower_domain::definition::{AggregationPolicy, Definition};
 use tower_domain::id::{IdSource, MonotonicIds};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
+use tower_domain::schedule::{NightWindow, Window};
 use tower_domain::split::PlannedChild;
 use tower_domain::task::{ActorType, Output, RunOn, Status};
 use tower_domain::trace::TriggerType;
@@ -36,7 +37,11 @@ impl Host {
     async fn commit(&self, commands: Vec<Command>, limit: u32) -> Committed {
         let now = SystemClock.now();
         let claim = (limit > 0).then(|| Claim { host: "bench-host-01".to_owned(), limit, lease_until: now.plus(Duration::from_secs(60)) });
-        self.stores.work.commit(Batch { now, host: "bench-host-01".to_owned(), trace_tasks_max: u64::MAX, commands, claim }).await.expect("commits")
+        self.stores
+            .work
+            .commit(Batch { now, host: "bench-host-01".to_owned(), trace_tasks_max: u64::MAX, night: NightWindow::default(), commands, claim })
+            .await
+            .expect("commits")
     }
 
     fn trace(&self) -> Command {
@@ -58,6 +63,7 @@ impl Host {
             aggregation: AggregationPolicy::default(),
             is_leaf_agent: false,
             run_after: None,
+            window: Window::Immediate,
             rerun: None,
             cron_trigger_time: None,
         }))

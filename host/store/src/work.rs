@@ -15,7 +15,7 @@ use tower_domain::event::{EventType, TaskEvent};
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
-use tower_domain::schedule::Overlap;
+use tower_domain::schedule::{NightWindow, Overlap, Window};
 use tower_domain::split::PlannedChild;
 use tower_domain::step::{LogLine, Signal, StepFailure, Summary};
 use tower_domain::task::{ActorType, Leg, Output, Status, TaskResult};
@@ -42,6 +42,8 @@ pub struct Batch {
     pub host: String,
     /// Most tasks that a trace may hold.
     pub trace_tasks_max: u64,
+    /// The hours of NIGHTLY tasks.
+    pub night: NightWindow,
     /// In order.
     pub commands: Vec<Command>,
     /// What to claim once they are applied.
@@ -131,6 +133,8 @@ pub struct NewTrace {
     pub is_leaf_agent: bool,
     /// Not before.
     pub run_after: Option<Timestamp>,
+    /// At what hours the root may run.
+    pub window: Window,
     /// Take over what succeeded in that trace, and run the rest.
     pub rerun: Option<Rerun>,
     /// The instant of its schedule that it is begun for.

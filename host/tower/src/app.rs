@@ -70,6 +70,7 @@ impl Host {
         engine.claims_ahead = config.slots;
         engine.cancel_grace = config.cancel_grace;
         engine.lease = config.lease;
+        engine.night = config.night;
         engine.crash_journal = folder.map(|folder| folder.join("running"));
         let ids = Arc::new(MonotonicIds::new(SystemClock));
         let warming = Arc::new(tokio::spawn(warm(stores.clone(), executor.clone())));

@@ -39,7 +39,7 @@ impl Finish {
                 Some(NextRound { at, now }) => {
                     // Everything as for a new task, but what counts its claims.
                     let fresh = TaskState::new(state.max_retries, state.run_on, Some(at));
-                    TaskState { fence: state.fence, control: state.control, round: state.round + 1, ..fresh }.ready(now)
+                    TaskState { fence: state.fence, control: state.control, hours: state.hours.waiting(false), round: state.round + 1, ..fresh }.ready(now)
                 }
             });
         }

@@ -18,10 +18,12 @@
 //! Pause holds what is queued and marks the rest: a marked task that would be queued is Paused instead. Resume takes the mark away
 //! and queues what was held. A step that stops early because of a pause is suspended: Paused, or Queued if it was resumed meanwhile.
 //!
+//! A task that may be claimed at night only, and is found queued by day, is deferred: Scheduled for the next night.
+//!
 //! The root of a LOOP that has finished a round goes on with the next: Scheduled, or Queued, as if it were new.
 //! ```
 //!
-//! Commands, a file each: [`Admit`], [`DependencyEnded`], [`ComeDue`], [`Claim`], [`Finish`], [`Fail`], [`Suspend`], [`Release`],
+//! Commands, a file each: [`Admit`], [`DependencyEnded`], [`ComeDue`], [`Defer`], [`Claim`], [`Finish`], [`Fail`], [`Suspend`], [`Release`],
 //! [`Expire`], [`ConfirmCancel`], [`ChildrenEnded`], [`Cancel`], [`Pause`], [`Resume`].
 
 mod admit;
@@ -30,6 +32,7 @@ mod children_ended;
 mod claim;
 mod come_due;
 mod confirm_cancel;
+mod defer;
 mod dependency_ended;
 mod expire;
 mod fail;
@@ -45,6 +48,7 @@ pub use children_ended::ChildrenEnded;
 pub use claim::Claim;
 pub use come_due::ComeDue;
 pub use confirm_cancel::ConfirmCancel;
+pub use defer::Defer;
 pub use dependency_ended::DependencyEnded;
 pub use expire::{CRASHES_MAX, Expire};
 pub use fail::Fail;
@@ -59,6 +63,7 @@ use crate::clock::Timestamp;
 use crate::codes;
 use crate::control::Control;
 use crate::event::EventType;
+use crate::schedule::Window;
 use crate::task::{Leg, Phase, RunOn, Status, TaskError};
 
 /// Where a task stands, without what only readers need.
@@ -86,8 +91,41 @@ pub struct TaskState {
     pub run_after: Option<Timestamp>,
     /// Of its children in this round.
     pub children: ChildCounts,
+    /// When it may be claimed.
+    pub hours: Hours,
     /// The round of a LOOP, from 0. Children are of the round that their parent was in.
     pub round: u32,
+}
+
+/// At what hours of the day a task may be claimed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hours {
+    /// At any.
+    #[default]
+    Any,
+    /// In the operator's night only.
+    Night {
+        /// Whether that is what it waits for now.
+        waits: bool,
+    },
+}
+
+impl Hours {
+    /// Of tasks of a definition.
+    pub fn of(window: Window) -> Self {
+        match window {
+            Window::Immediate | Window::Scheduled => Self::Any,
+            Window::Nightly => Self::Night { waits: false },
+        }
+    }
+
+    /// Waiting for them, or no longer.
+    fn waiting(self, waits: bool) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::Night { .. } => Self::Night { waits },
+        }
+    }
 }
 
 /// The stages of a task's life.
@@ -159,6 +197,7 @@ impl TaskState {
             run_on,
             run_after,
             children: ChildCounts::default(),
+            hours: Hours::Any,
             round: 0,
         }
     }
@@ -280,7 +319,7 @@ impl TaskState {
 
     /// It may be claimed, unless it is held.
     fn queue(&self) -> Transition {
-        let next = Self { run_after: None, ..self.clone() };
+        let next = Self { run_after: None, hours: self.hours.waiting(false), ..self.clone() };
         match self.control {
             Control::Pause => next.to(Stage::Paused, Some(EventType::Paused)),
             Control::Run | Control::Cancel => next.to(Stage::Queued, Some(EventType::Queued)),

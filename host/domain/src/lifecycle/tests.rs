@@ -269,6 +269,23 @@ fn whatever_would_be_queued_under_a_pause_is_held_until_it_is_resumed() {
 }
 
 #[test]
+fn a_nightly_task_that_is_found_by_day_waits_for_the_night() {
+    let until = NOW.plus(Duration::from_secs(3_600));
+    assert_eq!(Defer { until }.decide(&at(Stage::Queued)), Err(Refusal::WrongStage), "the others never do");
+    let mut state = at(Stage::Queued);
+    state.hours = Hours::of(Window::Nightly);
+    let waits = Defer { until }.decide(&state).unwrap();
+    assert_eq!((waits.next.stage, waits.next.run_after, waits.event), (Stage::Scheduled, Some(until), Some(EventType::Waiting)));
+    assert_eq!(waits.next.hours, Hours::Night { waits: true });
+    let due = ComeDue.decide(&waits.next).unwrap().next;
+    assert_eq!((due.stage, due.hours), (Stage::Queued, Hours::Night { waits: false }));
+    let mut running = Claim.decide(&due).unwrap().next;
+    assert_eq!(Defer { until }.decide(&running), Err(Refusal::WrongStage), "what runs goes on");
+    running.round = 4;
+    assert_eq!(run(Cmd::FinishRound, &running, running.fence).unwrap().next.hours, Hours::Night { waits: false }, "each round has the same hours");
+}
+
+#[test]
 fn a_round_begins_as_a_new_task_does() {
     let mut state = at(Stage::Claimed);
     (state.leg, state.attempt, state.crashes) = (Leg::Aggregate, 2, 1);

@@ -1,12 +1,13 @@
 //! When a definition is triggered without anybody asking: its words, its cron dialect, and the rules of what fires.
 //!
 //! In reading order: [`cron`] reads expressions and walks wall-clock time, [`zone`] knows what a wall-clock time is in a zone, [`next`]
-//! joins the two into the next instant, [`decide`] says what fires when a schedule is due, [`check`] says what is wrong with a definition's fields.
+//! joins the two into the next instant, [`night`] is the operator's window, [`decide`] says what fires when a schedule is due, [`check`] says what is wrong with a definition's fields.
 
 pub mod check;
 pub mod cron;
 pub mod decide;
 pub mod next;
+pub mod night;
 #[cfg(test)]
 mod tests;
 pub mod zone;
@@ -18,6 +19,7 @@ use crate::word_enum;
 pub use cron::Cron;
 pub use decide::{Due, Schedule, ScheduleState};
 pub use next::Plan;
+pub use night::NightWindow;
 
 word_enum! {
     /// What kind of schedule a definition has.

@@ -137,6 +137,7 @@ pub(crate) fn name(text: &str) -> Name {
 impl Bench {
     pub(crate) async fn trigger(&self, params: &str) -> TraceId {
         let trigger = Trigger {
+            window: None,
             definition_id: name("work"),
             params: Json::parse(params, 10_000).unwrap(),
             priority: None,

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use tower_domain::json::Json;
-use tower_domain::lifecycle::{Claim as ClaimTask, ComeDue};
+use tower_domain::lifecycle::{Claim as ClaimTask, ComeDue, Defer};
 use tower_domain::task::{Leg, Status};
 
+use super::settle::payload_of;
 use super::tx::StepInput;
 use super::unit::Unit;
 use crate::StoreError;
@@ -40,9 +41,17 @@ impl Unit<'_> {
         }
         self.load_tasks(ready.iter().map(|(id, _)| *id).collect()).await?;
         let now = self.now;
+        let by_day = !self.night.contains(now);
         let mut rows = Vec::with_capacity(ready.len());
         for (id, rank) in &ready {
             let row = self.task(*id).ok_or_else(|| StoreError::inconsistent("queue", format!("task {id} is missing")))?;
+            if by_day && let Ok(transition) = (Defer { until: self.night.opens_after(now) }).decide(&row.state) {
+                let payload = payload_of(&transition, 0);
+                self.apply(*id, transition, payload)?;
+                // There may be others behind it.
+                self.out.more_ready = true;
+                continue;
+            }
             let transition = ClaimTask.decide(&row.state).map_err(|refusal| StoreError::inconsistent("queue", format!("task {id}: {refusal}")))?;
             let (attempt, leg) = (transition.next.attempt, transition.next.leg);
             let payload = (attempt > 1 || leg == Leg::Aggregate).then(|| Json::trusted(format!("{{\"attempt\":{attempt},\"leg\":\"{leg}\"}}")));

@@ -119,7 +119,7 @@ impl Unit<'_> {
         task.ended_deps = renamed(ended);
         task.open_deps = renamed(open);
         // A LOOP goes on with the round that it was in.
-        let state = TaskState { round: was.round, ..TaskState::new(was.max_retries, was.run_on, None) };
+        let state = TaskState { round: was.round, hours: was.hours, ..TaskState::new(was.max_retries, was.run_on, None) };
         task.row.state = state.clone();
         let origin = Json::of(&std::collections::BTreeMap::from([("taken_over_from", old_id)])).ok();
         if taken.contains(&old_id) {

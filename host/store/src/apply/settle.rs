@@ -6,7 +6,7 @@ use tower_domain::codes;
 use tower_domain::control::Control;
 use tower_domain::id::TaskId;
 use tower_domain::json::Json;
-use tower_domain::lifecycle::{Admit, ConfirmCancel, Fail, Finish, NextRound, Refusal, Release, Stage, Suspend, TaskState, Transition};
+use tower_domain::lifecycle::{Admit, ConfirmCancel, Fail, Finish, Hours, NextRound, Refusal, Release, Stage, Suspend, TaskState, Transition};
 use tower_domain::name::Key;
 use tower_domain::split::PlannedChild;
 use tower_domain::step::StepFailure;
@@ -166,7 +166,8 @@ impl Unit<'_> {
             open_deps.sort_unstable();
             // Of the round that its parent is in; and held if that is.
             let held = if parent.state.control == Control::Pause { Control::Pause } else { Control::Run };
-            let state = TaskState { round: parent.state.round, control: held, ..TaskState::new(child.max_retries, child.run_on, None) };
+            let hours = Hours::of(child.definition.spec.window);
+            let state = TaskState { round: parent.state.round, control: held, hours, ..TaskState::new(child.max_retries, child.run_on, None) };
             let open = u32::try_from(open_deps.len()).unwrap_or(u32::MAX);
             let transition =
                 Admit { open_deps: open, dep_failed, now: self.now }.decide(&state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;

@@ -1,6 +1,6 @@
 //! A trace begins.
 
-use tower_domain::lifecycle::{Admit, TaskState};
+use tower_domain::lifecycle::{Admit, Hours, TaskState};
 use tower_domain::name::Key;
 use tower_domain::task::{RunOn, Status};
 use tower_domain::trace::Counts;
@@ -84,7 +84,7 @@ fn root_task(new: &NewTrace, now: tower_domain::clock::Timestamp) -> NewTask {
             actor_type: new.actor_type,
             priority: new.priority,
             aggregation: new.aggregation,
-            state: TaskState::new(new.max_retries, RunOn::Success, new.run_after),
+            state: TaskState { hours: Hours::of(new.window), ..TaskState::new(new.max_retries, RunOn::Success, new.run_after) },
             started_at: None,
             finished_at: None,
             progress: 0,

@@ -7,6 +7,7 @@ use tower_domain::event::{EventType, TaskEvent};
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::lifecycle::{Stage, Transition};
+use tower_domain::schedule::NightWindow;
 use tower_domain::task::{Attempt, Status};
 
 use super::schedule::Schedules;
@@ -34,6 +35,7 @@ pub(super) struct Unit<'a> {
     pub(super) now: Timestamp,
     pub(super) host: String,
     pub(super) trace_tasks_max: u64,
+    pub(super) night: NightWindow,
     pub(super) virtual_time: u64,
     pub(super) keys: HashMap<String, KnownKey>,
     pub(super) known_events: HashMap<String, TaskEvent>,
@@ -61,6 +63,7 @@ impl<'a> Unit<'a> {
             now: batch.now,
             host: batch.host.clone(),
             trace_tasks_max: batch.trace_tasks_max,
+            night: batch.night,
             virtual_time,
             keys: HashMap::new(),
             known_events: HashMap::new(),

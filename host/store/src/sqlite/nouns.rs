@@ -8,7 +8,8 @@ use tower_domain::aggregation::ChildCounts;
 use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::TaskId;
-use tower_domain::task::{Attempt, Round, Task};
+use tower_domain::lifecycle::Hours;
+use tower_domain::task::{Attempt, Phase, Round, Task};
 use tower_domain::trace::Trace;
 
 use super::rows::{Columns, id_array};
@@ -39,7 +40,7 @@ pub(super) use trace_columns;
 macro_rules! task_columns {
     () => {
         "t.id, t.trace_id, t.parent_id, t.job_id, t.definition_version, t.key, t.actor_type, coalesce(v.role, ''), t.layer, t.depth, \
-         t.is_leaf_agent, t.round_index, t.state, t.cancelling, t.paused, t.depends_on, t.run_on, t.open_deps, t.split_count, t.completed_children, \
+         t.is_leaf_agent, t.round_index, t.state, t.cancelling, t.paused, t.hours, t.depends_on, t.run_on, t.open_deps, t.split_count, t.completed_children, \
          t.succeeded_children, t.priority, t.attempt, t.max_retries, t.timeout_sec, t.run_after, q.owner, q.lease_until, t.fence, \
          t.input_params, t.output, t.output_ref, t.progress, t.progress_message, t.error_code, t.error_message, t.started_at, \
          t.finished_at, t.created_at, t.updated_at"
@@ -147,6 +148,7 @@ fn task(row: &SqliteRow) -> Result<Task, StoreError> {
         phase,
         cancelling: columns.flag()? && !status.is_terminal(),
         paused: columns.flag()? && !status.is_terminal(),
+        waits_for_night: columns.word::<Hours>()? == Hours::Night { waits: true } && phase == Phase::Scheduled,
         depends_on: columns.read()?,
         run_on: columns.word()?,
         open_deps: columns.uint()?,

@@ -23,7 +23,7 @@ use crate::apply::tx::{KnownKey, NewTask, OldTask, TaskRow, TaskWrites, TraceRow
 macro_rules! task_row_columns {
     () => {
         "t.id, t.trace_id, t.parent_id, t.key, t.actor_type, t.priority, t.aggregation, \
-         t.state, t.leg, t.cancelling, t.paused, t.fence, t.attempt, t.max_retries, t.crashes, t.open_deps, t.run_on, t.run_after, \
+         t.state, t.leg, t.cancelling, t.paused, t.hours, t.fence, t.attempt, t.max_retries, t.crashes, t.open_deps, t.run_on, t.run_after, \
          t.split_count, t.completed_children, t.succeeded_children, t.round_index, t.started_at, t.finished_at, t.progress, t.progress_message"
     };
 }
@@ -214,6 +214,7 @@ fn task_row(columns: &mut Columns<'_>) -> Result<TaskRow, StoreError> {
         stage: TaskState::stage_of(phase, status).ok_or_else(|| columns.bad(format_args!("{phase} in a version without it")))?,
         leg: columns.word()?,
         control: control(columns.flag()?, columns.flag()?),
+        hours: columns.word()?,
         fence: columns.uint()?,
         attempt: columns.uint()?,
         max_retries: columns.uint()?,

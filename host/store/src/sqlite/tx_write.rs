@@ -31,15 +31,16 @@ static UPDATE_TRACES: Rows = Rows::new(
 );
 
 static INSERT_TASKS: Rows = Rows::new(
-    41,
-    "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, paused, fence, attempt, \
-     max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, round_index, \
-     started_at, finished_at, progress, progress_message, job_id, definition_version, timeout_sec, layer, depth, is_leaf_agent, \
-     created_at, updated_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, error_message) \
-     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, \
-     column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24, column25, \
-     column26, column27, column28, column29, column30, column31, column32, column33, column33, column34, column35, column36, \
-     column37, column38, column39, column40, column41 FROM",
+    42,
+    "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, paused, hours, \
+     fence, attempt, max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, \
+     round_index, started_at, finished_at, progress, progress_message, job_id, definition_version, timeout_sec, layer, depth, \
+     is_leaf_agent, created_at, updated_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, \
+     error_message) \
+     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, \
+     column13, column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24, \
+     column25, column26, column27, column28, column29, column30, column31, column32, column33, column34, column34, column35, \
+     column36, column37, column38, column39, column40, column41, column42 FROM",
     "WHERE column1 IS NOT NULL",
 );
 
@@ -48,27 +49,28 @@ static INSERT_DEPENDENCIES: Rows =
 
 /// The state of a task, and nothing long.
 static UPDATE_TASKS: Rows = Rows::new(
-    18,
-    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, fence = v.column6, attempt = v.column7, \
-     crashes = v.column8, open_deps = v.column9, run_after = v.column10, split_count = v.column11, \
-     completed_children = v.column12, succeeded_children = v.column13, round_index = v.column14, started_at = v.column15, \
-     finished_at = v.column16, progress = v.column17, progress_message = v.column18 FROM",
+    19,
+    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, \
+     hours = v.column6, fence = v.column7, attempt = v.column8, crashes = v.column9, open_deps = v.column10, \
+     run_after = v.column11, split_count = v.column12, completed_children = v.column13, succeeded_children = v.column14, \
+     round_index = v.column15, started_at = v.column16, finished_at = v.column17, progress = v.column18, \
+     progress_message = v.column19 FROM",
     "AS v WHERE tasks.id = v.column1",
 );
 
 /// The state of a task with what it leaves. Bits of the last column: 1 output, 2 carried, 4 error.
 static UPDATE_TASKS_WITH_TEXTS: Rows = Rows::new(
-    25,
-    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, fence = v.column6, attempt = v.column7, \
-     crashes = v.column8, open_deps = v.column9, run_after = v.column10, split_count = v.column11, \
-     completed_children = v.column12, succeeded_children = v.column13, round_index = v.column14, started_at = v.column15, \
-     finished_at = v.column16, progress = v.column17, progress_message = v.column18, \
-     output = CASE WHEN v.column25 & 1 THEN v.column19 ELSE output END, \
-     output_ref = CASE WHEN v.column25 & 1 THEN v.column20 ELSE output_ref END, \
-     carried = CASE WHEN v.column25 & 2 THEN v.column21 ELSE carried END, \
-     carried_ref = CASE WHEN v.column25 & 2 THEN v.column22 ELSE carried_ref END, \
-     error_code = CASE WHEN v.column25 & 4 THEN v.column23 ELSE error_code END, \
-     error_message = CASE WHEN v.column25 & 4 THEN v.column24 ELSE error_message END FROM",
+    26,
+    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, \
+     hours = v.column6, fence = v.column7, attempt = v.column8, crashes = v.column9, open_deps = v.column10, \
+     run_after = v.column11, split_count = v.column12, completed_children = v.column13, succeeded_children = v.column14, \
+     round_index = v.column15, started_at = v.column16, finished_at = v.column17, progress = v.column18, \
+     progress_message = v.column19, output = CASE WHEN v.column26 & 1 THEN v.column20 ELSE output END, \
+     output_ref = CASE WHEN v.column26 & 1 THEN v.column21 ELSE output_ref END, \
+     carried = CASE WHEN v.column26 & 2 THEN v.column22 ELSE carried END, \
+     carried_ref = CASE WHEN v.column26 & 2 THEN v.column23 ELSE carried_ref END, \
+     error_code = CASE WHEN v.column26 & 4 THEN v.column24 ELSE error_code END, \
+     error_message = CASE WHEN v.column26 & 4 THEN v.column25 ELSE error_message END FROM",
     "AS v WHERE tasks.id = v.column1",
 );
 
@@ -186,7 +188,15 @@ fn bind_new_task(params: &mut Params, new: &NewTask) {
     params.id(row.id).id(row.trace_id).opt_id(row.parent_id).text(row.key.as_str());
     params.word(row.actor_type).int(row.priority).word(row.aggregation);
     params.word(State::of(state)).word(state.leg).int(state.control == Control::Cancel).int(state.control == Control::Pause);
-    params.uint(state.fence).int(state.attempt).int(state.max_retries).int(state.crashes).int(state.open_deps).word(state.run_on).opt_at(state.run_after);
+    params
+        .word(state.hours)
+        .uint(state.fence)
+        .int(state.attempt)
+        .int(state.max_retries)
+        .int(state.crashes)
+        .int(state.open_deps)
+        .word(state.run_on)
+        .opt_at(state.run_after);
     params.int(state.children.split).int(state.children.ended).int(state.children.succeeded).int(state.round);
     params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
     params.text(new.job_id.as_str()).int(new.definition_version).int(new.timeout_sec);
@@ -219,7 +229,7 @@ fn bits(writes: &TaskWrites) -> i64 {
 fn bind_task(params: &mut Params, row: &TaskRow) {
     let state = &row.state;
     params.id(row.id).int(State::of(state).code()).word(state.leg).int(state.control == Control::Cancel).int(state.control == Control::Pause);
-    params.uint(state.fence).int(state.attempt).int(state.crashes).int(state.open_deps).opt_at(state.run_after);
+    params.word(state.hours).uint(state.fence).int(state.attempt).int(state.crashes).int(state.open_deps).opt_at(state.run_after);
     params.int(state.children.split).int(state.children.ended).int(state.children.succeeded).int(state.round);
     params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
 }

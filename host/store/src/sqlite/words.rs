@@ -3,7 +3,7 @@
 use tower_domain::control::ControlAction;
 use tower_domain::definition::AggregationPolicy;
 use tower_domain::event::EventType;
-use tower_domain::lifecycle::TaskState;
+use tower_domain::lifecycle::{Hours, TaskState};
 use tower_domain::schedule::ScheduleState;
 use tower_domain::task::{ActorType, Leg, Phase, RunOn, Status};
 use tower_domain::trace::TriggerType;
@@ -40,6 +40,25 @@ words! {
     EventType {
         Started = 0, Progress = 1, Completed = 2, Failed = 3, Cancelled = 4, Queued = 5, Split = 6, Waiting = 7, Retrying = 8,
         Skipped = 9, Paused = 10, Resumed = 11, Log = 12, PartialOutput = 13,
+    }
+}
+
+impl Word for Hours {
+    fn code(self) -> i64 {
+        match self {
+            Self::Any => 0,
+            Self::Night { waits: false } => 1,
+            Self::Night { waits: true } => 2,
+        }
+    }
+
+    fn from_code(code: i64) -> Option<Self> {
+        match code {
+            0 => Some(Self::Any),
+            1 => Some(Self::Night { waits: false }),
+            2 => Some(Self::Night { waits: true }),
+            _ => None,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod events;
 mod hold;
 mod lists;
 mod modules;
+mod night;
 mod planted;
 mod random;
 mod rerun;
@@ -93,6 +94,11 @@ conformance! {
         what_a_held_step_splits_off_and_what_comes_due_is_held,
         a_step_that_stops_early_goes_on_from_there_and_uses_up_no_attempt,
         a_held_trace_can_be_cancelled_and_orders_without_effect_say_so,
+    }
+    night::{
+        a_nightly_task_waits_for_the_night_and_others_do_not,
+        what_is_left_when_the_night_ends_waits_for_the_next,
+        a_nightly_task_that_waits_is_held_and_cancelled_like_any_other,
     }
     rounds::{
         a_round_follows_another_after_its_pause_and_all_outputs_are_kept,

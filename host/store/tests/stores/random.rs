@@ -6,6 +6,7 @@ use std::time::Duration;
 use tower_domain::control::ControlAction;
 use tower_domain::event::EventType;
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::schedule::Window;
 use tower_domain::split::PlannedChild;
 use tower_domain::step::StepFailure;
 use tower_domain::task::{ActorType, RunOn, Status, Task};
@@ -102,6 +103,7 @@ impl Game {
                 priority: 1 + self.dice.below(10) as u8,
                 max_retries: self.dice.below(3) as u32,
                 aggregation: self.policy(),
+                window: if self.dice.below(6) == 0 { Window::Nightly } else { Window::Immediate },
                 run_after: (self.dice.below(5) == 0).then(|| self.world.now().plus(Duration::from_secs(1))),
                 ..self.world.new_trace()
             })),

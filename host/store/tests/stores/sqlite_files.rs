@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tower_domain::clock::Timestamp;
+use tower_domain::schedule::NightWindow;
 use tower_domain::task::{Phase, Status};
 use tower_store::StoreError;
 use tower_store::blobs::MemoryBlobs;
@@ -223,7 +224,7 @@ async fn a_commit_that_is_dropped_in_the_middle_leaves_all_or_nothing() {
                 let before = world.trace(trace_id).await;
                 let commands: Vec<Command> = claimed.iter().map(|claimed| world.good(claimed, "1")).collect();
                 let claim = Some(Claim { host: HOST.to_owned(), limit: 2, lease_until: world.now() });
-                let batch = Batch { now: world.now(), host: HOST.to_owned(), trace_tasks_max: 1_000, commands, claim };
+                let batch = Batch { now: world.now(), host: HOST.to_owned(), trace_tasks_max: 1_000, night: NightWindow::default(), commands, claim };
                 let end = cut_off(world.stores.work.commit(batch), polls, Duration::from_micros(pause_us)).await;
                 let after = world.trace(trace_id).await;
                 world.is_sound().await;
@@ -254,7 +255,7 @@ async fn an_error_in_the_middle_undoes_the_batch_and_the_next_one_works() {
     let fresh = world.new_trace();
     let twice = tower_store::work::NewTrace { trace_id, ..world.new_trace() };
     let commands = vec![Command::Submit(Box::new(fresh.clone())), Command::Submit(Box::new(twice))];
-    let batch = Batch { now: world.now(), host: HOST.to_owned(), trace_tasks_max: 10, commands, claim: None };
+    let batch = Batch { now: world.now(), host: HOST.to_owned(), trace_tasks_max: 10, night: NightWindow::default(), commands, claim: None };
     assert!(matches!(world.stores.work.commit(batch).await, Err(StoreError::Database(_))));
     assert!(world.stores.read.trace(fresh.trace_id).await.unwrap().is_none());
     world.is_sound().await;
@@ -274,7 +275,14 @@ async fn readers_do_not_wait_for_the_writer() {
     let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let new = Box::new(world.new_trace());
-    let batch = Batch { now: Timestamp::from_micros(1), host: HOST.to_owned(), trace_tasks_max: 10, commands: vec![Command::Submit(new)], claim: None };
+    let batch = Batch {
+        now: Timestamp::from_micros(1),
+        host: HOST.to_owned(),
+        trace_tasks_max: 10,
+        night: NightWindow::default(),
+        commands: vec![Command::Submit(new)],
+        claim: None,
+    };
     let work = world.stores.work.clone();
     let commit = tokio::spawn(async move { work.commit(batch).await });
     tokio::time::timeout(Duration::from_secs(2), world.trace(trace_id)).await.unwrap();

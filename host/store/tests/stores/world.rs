@@ -12,6 +12,7 @@ use tower_domain::event::{EventType, TaskEvent};
 use tower_domain::id::{IdSource, MonotonicIds, TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
+use tower_domain::schedule::{NightWindow, Window};
 use tower_domain::split::PlannedChild;
 use tower_domain::step::StepFailure;
 use tower_domain::task::{ActorType, Output, RunOn, Status, Task};
@@ -34,6 +35,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ids: Arc<MonotonicIds<Arc<ManualClock>>>,
     pub(crate) trace_tasks_max: u64,
+    pub(crate) night: NightWindow,
     _keep: Box<dyn Any + Send + Sync>,
 }
 
@@ -64,7 +66,7 @@ impl World {
     pub(crate) fn on(backend: Backend) -> Self {
         let clock = Arc::new(ManualClock::at_micros(1_700_000_000_000_000));
         let ids = Arc::new(MonotonicIds::new(clock.clone()));
-        Self { stores: backend.stores, inspect: backend.inspect, clock, ids, trace_tasks_max: 1_000_000, _keep: backend.keep }
+        Self { stores: backend.stores, inspect: backend.inspect, clock, ids, trace_tasks_max: 1_000_000, night: NightWindow::default(), _keep: backend.keep }
     }
 
     /// The id of no task yet.
@@ -91,7 +93,7 @@ impl World {
     /// Without asking.
     pub(crate) async fn try_batch(&self, commands: Vec<Command>, claim: Option<Claim>) -> Committed {
         self.clock.advance(Duration::from_millis(1));
-        let batch = Batch { now: self.now(), host: HOST.to_owned(), trace_tasks_max: self.trace_tasks_max, commands, claim };
+        let batch = Batch { now: self.now(), host: HOST.to_owned(), trace_tasks_max: self.trace_tasks_max, night: self.night, commands, claim };
         self.stores.work.commit(batch).await.unwrap()
     }
 
@@ -145,6 +147,7 @@ impl World {
             aggregation: AggregationPolicy::default(),
             is_leaf_agent: false,
             run_after: None,
+            window: Window::Immediate,
             rerun: None,
             cron_trigger_time: None,
         }

@@ -24,7 +24,14 @@ struct Answer {
 
 impl Server {
     async fn start() -> Self {
-        let config = HostConfig { slots: 4, cancel_grace: std::time::Duration::ZERO, lease: LEASE_DEFAULT, mounts: Vec::new(), compile: Default::default() };
+        let config = HostConfig {
+            slots: 4,
+            cancel_grace: std::time::Duration::ZERO,
+            lease: LEASE_DEFAULT,
+            mounts: Vec::new(),
+            compile: Default::default(),
+            night: Default::default(),
+        };
         let host = Host::in_memory(&config).await.unwrap();
         let settings = ApiSettings { module_bytes_max: 4 << 20, body_timeout: std::time::Duration::from_secs(30), loopback_only: true };
         let (bodies, streams) = (Arc::new(Semaphore::new(65_536)), Arc::new(Semaphore::new(8)));

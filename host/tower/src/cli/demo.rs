@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 use tower_domain::id::TraceId;
 use tower_domain::name::Name;
+use tower_domain::schedule::NightWindow;
 
 use super::Context;
 use super::apply::apply;
@@ -73,7 +74,7 @@ fn config(args: &DemoArgs, data_dir: PathBuf) -> Result<ServeConfig, Failure> {
     Ok(ServeConfig {
         listen: ([127, 0, 0, 1], args.port).into(),
         data_dir,
-        host: HostConfig { slots: 256, cancel_grace: GRACE, lease: LEASE_DEFAULT, mounts, compile: CompileArgs::default() },
+        host: HostConfig { slots: 256, cancel_grace: GRACE, lease: LEASE_DEFAULT, mounts, compile: CompileArgs::default(), night: NightWindow::ALWAYS },
         module_bytes_max: 64 << 20,
         limits: ConnectionLimits::default(),
     })

@@ -10,6 +10,7 @@ use tower_domain::id::TraceId;
 use tower_domain::json::Json;
 use tower_domain::module::Module;
 use tower_domain::name::Name;
+use tower_domain::schedule::NightWindow;
 use tower_domain::trace::TriggerType;
 use tower_engine::orders::{Control, ControlRequest, Trigger};
 
@@ -54,8 +55,15 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Failure>
     let project = Project::named(&args.project)?;
     let definition = definition(&args, &project)?;
     let params = project.params.overlaid(&args.params.read()?);
-    let host =
-        Host::in_memory(&HostConfig { slots: 256, cancel_grace: args.cancel_grace, lease: LEASE_DEFAULT, mounts: args.mounts, compile: args.compile }).await?;
+    let host = Host::in_memory(&HostConfig {
+        slots: 256,
+        cancel_grace: args.cancel_grace,
+        lease: LEASE_DEFAULT,
+        mounts: args.mounts,
+        compile: args.compile,
+        night: NightWindow::ALWAYS,
+    })
+    .await?;
     let ended = run_on(&host, &project, definition, params, args.cancel_after, context).await;
     // Fetched before the host goes, and with it everything that it kept.
     let shown = match ended {
@@ -93,6 +101,7 @@ async fn run_on(
         params,
         priority: None,
         run_at: None,
+        window: None,
         user_id: None,
         labels: std::collections::BTreeMap::new(),
         trigger_type: TriggerType::Manual,

@@ -18,7 +18,7 @@ use super::params::{ParamArgs, pairs};
 use super::run::print;
 use super::tree;
 use super::watch::{goes_on, or_detach, watch_or_detach};
-use crate::api::types::{TraceBody, TraceStarted};
+use crate::api::types::{TraceBody, TraceStarted, Window};
 use crate::config::parse_duration;
 
 /// The longest that one request waits.
@@ -41,6 +41,9 @@ pub(crate) struct TriggerArgs {
     /// Not before, such as 2026-01-31T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     at: Option<Timestamp>,
+    /// At what hours the root may run, instead of the definition's: immediate, or nightly
+    #[arg(long, visible_alias = "mode", value_name = "WINDOW", ignore_case = true, value_parser = window)]
+    window: Option<Window>,
     /// A label (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
@@ -50,6 +53,10 @@ pub(crate) struct TriggerArgs {
     /// Show the tree meanwhile, and print the output
     #[arg(long, conflicts_with = "wait")]
     watch: bool,
+}
+
+fn window(text: &str) -> Result<Window, String> {
+    serde_json::from_value(json!(text.to_ascii_uppercase())).map_err(|_| "immediate, scheduled or nightly".to_owned())
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
@@ -82,7 +89,7 @@ pub(crate) async fn run(args: TriggerArgs, context: &Context) -> Result<(), Fail
 
 async fn begin(client: &Client, args: &TriggerArgs) -> Result<(Reply, TraceStarted), Failure> {
     let labels = pairs(&args.labels, "--label")?;
-    let body = json!({ "params": args.params.read()?, "priority": args.priority, "run_at": args.at, "labels": labels, "trigger_type": "MANUAL" });
+    let body = json!({ "params": args.params.read()?, "priority": args.priority, "run_at": args.at, "window": args.window, "labels": labels, "trigger_type": "MANUAL" });
     let reply = client.json(Method::POST, &format!("/definitions/{}/trigger", args.definition), &[], &body, args.key.as_deref()).await?;
     let started = reply.read()?;
     Ok((reply, started))

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 use tower_domain::name::Name;
+use tower_domain::schedule::NightWindow;
+use tower_domain::schedule::zone::Zone;
 use tower_executors::wasm::CompileLimits;
 
 use super::parse_duration;
@@ -46,6 +48,12 @@ pub(crate) struct ServeArgs {
     /// How long a claim holds without a renewal; it is renewed three times as often
     #[arg(long, help_heading = "Host", env = "TOWER_LEASE", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) lease: Duration,
+    /// The hours of each day in which NIGHTLY tasks run; they may go over midnight
+    #[arg(long, help_heading = "Host", env = "TOWER_NIGHT_WINDOW", default_value = "02:00-08:00", value_name = "HH:MM-HH:MM", value_parser = NightWindow::from_str)]
+    pub(crate) night_window: NightWindow,
+    /// The time zone of these hours, an IANA name
+    #[arg(long, help_heading = "Host", env = "TOWER_NIGHT_TIMEZONE", default_value = "UTC", value_name = "ZONE", value_parser = Zone::from_str)]
+    pub(crate) night_timezone: Zone,
     /// A folder that definitions may be granted by this name, read-only (repeatable)
     #[arg(long = "mount", help_heading = "Host", env = "TOWER_MOUNTS", value_name = "NAME=DIR", value_delimiter = ',')]
     pub(crate) mounts: Vec<Mount>,
@@ -156,6 +164,8 @@ pub(crate) struct HostConfig {
     pub(crate) cancel_grace: Duration,
     /// How long a claim holds without a renewal.
     pub(crate) lease: Duration,
+    /// The hours of NIGHTLY tasks.
+    pub(crate) night: NightWindow,
     /// Folders that may be granted.
     pub(crate) mounts: Vec<Mount>,
     /// What compiling one module may use.
@@ -180,7 +190,14 @@ impl ServeArgs {
         Ok(ServeConfig {
             listen: self.listen,
             data_dir: self.data_dir,
-            host: HostConfig { slots: self.slots, cancel_grace: self.cancel_grace, lease: self.lease, mounts: self.mounts, compile: self.compile },
+            host: HostConfig {
+                slots: self.slots,
+                cancel_grace: self.cancel_grace,
+                lease: self.lease,
+                night: self.night_window.in_zone(self.night_timezone),
+                mounts: self.mounts,
+                compile: self.compile,
+            },
             module_bytes_max: self.module_mib_max as usize * 1024 * 1024,
             limits,
         })

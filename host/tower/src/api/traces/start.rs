@@ -77,12 +77,13 @@ pub(crate) async fn start_trace_alias(api: State<Api>, query: QueryOf<WaitQuery>
 /// Hands a trace to the engine.
 pub(crate) async fn begin(api: &Api, wanted: StartTrace, idempotency_key: Option<IdempotencyKey>) -> Result<Triggered, Problem> {
     check(&wanted)?;
-    let StartTrace { definition, params, priority, run_at, user_id, labels, trigger_type } = wanted;
+    let StartTrace { definition, params, priority, run_at, window, user_id, labels, trigger_type } = wanted;
     let trigger = Trigger {
         definition_id: definition,
         params,
         priority,
         run_at,
+        window: window.map(Into::into),
         user_id,
         labels,
         trigger_type: trigger_type.into(),

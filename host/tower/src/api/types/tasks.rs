@@ -178,6 +178,8 @@ pub(crate) enum WaitKind {
     Children,
     /// Its time.
     Time,
+    /// The operator's night.
+    Window,
     /// The pause before a retry.
     Backoff,
     /// Somebody's order to go on.
@@ -190,6 +192,7 @@ fn waiting_on(task: &Task) -> Vec<WaitingOn> {
     use tower_domain::task::Phase;
     let wait = |kind, reference, open, until| WaitingOn { kind, reference, open, since: task.updated_at, until };
     match task.phase {
+        Phase::Scheduled if task.waits_for_night => vec![wait(WaitKind::Window, None, None, task.run_after)],
         Phase::Scheduled => vec![wait(WaitKind::Time, None, None, task.run_after)],
         Phase::Backoff => vec![wait(WaitKind::Backoff, None, None, task.run_after)],
         Phase::Paused => vec![wait(WaitKind::Pause, None, None, None)],

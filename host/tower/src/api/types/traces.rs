@@ -12,7 +12,7 @@ use tower_domain::trace::{Counts, Trace};
 use tower_engine::orders::{ControlOutcome, Triggered};
 use utoipa::ToSchema;
 
-use super::{ControlAction, ErrorBody, Status, TriggerType, output_forms};
+use super::{ControlAction, ErrorBody, Status, TriggerType, Window, output_forms};
 
 /// A trace to begin.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -34,6 +34,9 @@ pub(crate) struct StartTrace {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) run_at: Option<Timestamp>,
+    /// At what hours the root may run, instead of the definition's. `mode` is another name of this field.
+    #[serde(default, alias = "mode")]
+    pub(crate) window: Option<Window>,
     /// Whose it is. Absent: the definition's owner's.
     #[serde(default)]
     pub(crate) user_id: Option<String>,
@@ -61,6 +64,9 @@ pub(crate) struct TriggerOptions {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) run_at: Option<Timestamp>,
+    /// At what hours the root may run, instead of the definition's. `mode` is another name of this field.
+    #[serde(default, alias = "mode")]
+    pub(crate) window: Option<Window>,
     /// Whose it is. Absent: the definition's owner's.
     #[serde(default)]
     pub(crate) user_id: Option<String>,
@@ -78,15 +84,15 @@ fn by_api() -> TriggerType {
 
 impl Default for TriggerOptions {
     fn default() -> Self {
-        Self { params: Json::empty_object(), priority: None, run_at: None, user_id: None, labels: BTreeMap::new(), trigger_type: by_api() }
+        Self { params: Json::empty_object(), priority: None, run_at: None, window: None, user_id: None, labels: BTreeMap::new(), trigger_type: by_api() }
     }
 }
 
 impl StartTrace {
     /// The same, for the definition in the path.
     pub(crate) fn of(definition: Name, options: TriggerOptions) -> Self {
-        let TriggerOptions { params, priority, run_at, user_id, labels, trigger_type } = options;
-        Self { definition, params, priority, run_at, user_id, labels, trigger_type }
+        let TriggerOptions { params, priority, run_at, window, user_id, labels, trigger_type } = options;
+        Self { definition, params, priority, run_at, window, user_id, labels, trigger_type }
     }
 }
 

@@ -1,7 +1,10 @@
--- An order to hold, and what the rounds of a LOOP left behind.
+-- An order to hold, hours of the day, and what the rounds of a LOOP left behind.
 
 -- Whether the task is held: what runs may go on, and what would be queued is PAUSED instead.
 ALTER TABLE tasks ADD COLUMN paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1));
+
+-- 0 at any hour, 1 at night only, 2 at night only and waiting for it.
+ALTER TABLE tasks ADD COLUMN hours INTEGER NOT NULL DEFAULT 0 CHECK (hours BETWEEN 0 AND 2);
 
 -- Rounds of a LOOP that ended well. The task's counters and its output are of its present round.
 CREATE TABLE rounds (

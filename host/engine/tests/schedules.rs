@@ -1,5 +1,7 @@
 //! Schedules in simulated time: the clock is set, and nothing waits for it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod scripted;
 
 use std::sync::Arc;

@@ -15,4 +15,5 @@ mod host;
 mod misbehaving;
 mod rest;
 mod sandbox;
+mod schedules;
 mod trees;

@@ -153,3 +153,41 @@ async fn a_projects_schedule_is_applied_and_kept() {
     let refused = run(&host, &["apply", "-f", file.to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("hour: `30` is no number from 0 to 23"), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r36_a_schedule_that_cannot_be_is_refused_at_once() {
+    let host = Host::start(&[]).await;
+    host.install("probe").await;
+    let long = "1,".repeat(275_000);
+    for (fields, pointer) in [
+        (json!({ "cron_expr": "0 0 30 2 *" }), "/cron_expr"),
+        (json!({ "cron_expr": "0 0 L * *" }), "/cron_expr"),
+        (json!({ "cron_expr": "0 0 15W * *" }), "/cron_expr"),
+        (json!({ "cron_expr": "0 0 * * * * 2020" }), "/cron_expr"),
+        (json!({ "cron_expr": long }), "/cron_expr"),
+        (json!({ "cron_expr": "" }), "/cron_expr"),
+        (json!({}), "/cron_expr"),
+        (json!({ "cron_expr": "@daily", "timezone": "Mars/Olympus" }), "/timezone"),
+        (json!({ "interval_sec": 0 }), "/interval_sec"),
+        (json!({ "interval_sec": 60, "cron_expr": "@daily" }), "/interval_sec"),
+        (json!({ "interval_sec": 60, "jitter_sec": 60 }), "/jitter_sec"),
+        (json!({ "cron_expr": "@daily", "run_at": "2030-01-01T00:00:00Z" }), "/run_at"),
+        (json!({ "cron_expr": "@daily", "starts_at": "2030-01-02T00:00:00Z", "ends_at": "2030-01-01T00:00:00Z" }), "/ends_at"),
+    ] {
+        let begin = std::time::Instant::now();
+        let mut spec = json!({ "actor_type": "AGENT", "code_ref": "wasm://probe", "schedule_type": "CRON" });
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let (status, body) = host.send(Method::PUT, PATH, Some(spec)).await;
+        assert_eq!((status.as_u16(), &body["code"], &body["errors"][0]["pointer"]), (422, &json!("BAD_FIELDS"), &json!(pointer)), "{body}");
+        let (status, tried) = host.send(Method::POST, "/api/v1/schedules/preview", Some(fields)).await;
+        assert!(status == StatusCode::UNPROCESSABLE_ENTITY, "{tried}");
+        assert!(begin.elapsed() < std::time::Duration::from_secs(2), "{body}");
+    }
+    for expr in ["* * * * * *", "*/5 * * * *", "0 0 * * 0", "0 0 * * 7", "0 0 29 2 *"] {
+        let tried = host.post("/api/v1/schedules/preview", json!({ "cron_expr": expr, "n": 100 })).await;
+        assert_eq!(tried["items"].as_array().unwrap().len(), 100, "{expr}");
+    }
+    // What sets a trace off is not for callers to say.
+    let (status, body) = host.send(Method::POST, "/api/v1/traces", Some(json!({ "definition": "probe", "trigger_type": "CRON" }))).await;
+    assert_eq!((status.as_u16(), &body["errors"][0]["pointer"]), (422, &json!("/trigger_type")), "{body}");
+}

@@ -9,6 +9,7 @@ use tower_domain::schedule::{Overlap, Schedule, ScheduleState};
 
 use super::unit::Unit;
 use crate::StoreError;
+use crate::fault::Point;
 use crate::work::{Answer, ChangeSchedule, Fire, NewTrace};
 
 /// Rows of schedules in memory.
@@ -126,8 +127,12 @@ impl Unit<'_> {
     pub(super) async fn flush_schedules(&mut self) -> Result<(), StoreError> {
         let Schedules { rows, changed, fires } = &mut self.schedules;
         let changed: Vec<Schedule> = changed.drain().filter_map(|id| rows.get(&id).cloned()).collect();
+        let fires = std::mem::take(fires);
         self.tx.put_schedules(&changed).await?;
-        self.tx.insert_fires(&std::mem::take(fires)).await?;
+        if !fires.is_empty() {
+            self.between(Point::SchedulesWritten).await?;
+            self.tx.insert_fires(&fires).await?;
+        }
         let ended: Vec<TraceId> = self.out.ended.iter().map(|(trace, _)| *trace).collect();
         self.tx.release_schedules(&ended, self.now).await
     }

@@ -37,7 +37,6 @@ impl Unit<'_> {
         let mut row = row.clone();
         row.revision += 1;
         row.updated_at = self.now;
-        row.waited_until = None;
         row.missed += fire.missed;
         row.skipped += fire.skipped;
         row.next_at = fire.next_at;
@@ -82,6 +81,8 @@ impl Unit<'_> {
         if row.next_at.is_none() {
             row.state = ScheduleState::Completed;
         }
+        // What is still ahead of what was queued was queued as well.
+        row.waited_until = row.waited_until.filter(|until| row.next_at.is_some_and(|next| next <= *until));
         let waits = row.waiting_trace_id.is_some();
         self.keep_schedule(row);
         Ok(Answer::Fired { waits })

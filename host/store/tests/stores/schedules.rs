@@ -145,6 +145,24 @@ pub(crate) async fn a_queued_overlap_fires_when_the_trace_has_ended(world: World
     }
 }
 
+pub(crate) async fn a_long_queue_keeps_the_latest_instants(world: World) {
+    put(&world, &spec()).await;
+    pass(&world, 1, Overlap::Queue).await;
+    assert_eq!(pass(&world, 1, Overlap::Queue).await, Answer::Fired { waits: true });
+    // More than is looked at in one go.
+    world.clock.advance(25_000 * MINUTE);
+    world.run_dry().await;
+    let mut looks = 0;
+    while row(&world).await.unwrap().fired == 1 {
+        let due = world.stores.schedules.due(world.now(), 10).await.unwrap();
+        world.answer(Command::Fire(Box::new(fire(&world, &due[0], Overlap::Queue)))).await;
+        looks += 1;
+    }
+    let row = row(&world).await.unwrap();
+    // One fired before, one fires now, 99 wait, and the rest was queued and became too much.
+    assert_eq!((row.missed, row.skipped, looks), (0, 25_002 - 101, 3));
+}
+
 pub(crate) async fn an_overlap_may_end_the_trace_before(world: World) {
     put(&world, &spec()).await;
     pass(&world, 1, Overlap::CancelPrevious).await;

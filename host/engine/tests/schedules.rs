@@ -235,6 +235,22 @@ async fn a_schedule_that_was_held_goes_on_from_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_is_switched_off_does_not_fire_although_it_is_resumed() {
+    let sim = sim(SqliteOptions::memory(), at(2026, 5, 1, 0)).await;
+    sim.put(&format!(r#"{NOTHING},"cron_expr":"@hourly""#)).await;
+    sim.order(ScheduleWish::Pause).await.unwrap();
+    sim.put(&format!(r#"{NOTHING},"cron_expr":"@hourly","is_active":false"#)).await;
+    let (resumed, _) = sim.order(ScheduleWish::Resume).await.unwrap();
+    assert_eq!((resumed.state, resumed.next_at), (ScheduleState::Active, None));
+    sim.reach(at(2026, 5, 1, 2)).await;
+    sim.put(&format!(r#"{NOTHING},"cron_expr":"@hourly""#)).await;
+    sim.reach(at(2026, 5, 1, 3)).await;
+    assert_eq!(sim.fired().await, [at(2026, 5, 1, 3)]);
+    assert_eq!(sim.row().await.skipped, 0);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_at_fires_once_and_never_again() {
     let sim = sim(SqliteOptions::memory(), at(2026, 5, 1, 0)).await;
     let once = |role: &str| format!(r#"{NOTHING},"role":"{role}","run_at":"2026-05-01T05:00:00Z""#).replace("CRON", "ONCE");

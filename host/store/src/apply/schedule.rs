@@ -2,7 +2,6 @@
 //! on since stays as it is.
 
 use tower_domain::clock::Timestamp;
-use tower_domain::control::ControlAction;
 use tower_domain::id::TraceId;
 use tower_domain::name::Name;
 use tower_domain::schedule::{Overlap, Schedule, ScheduleState};
@@ -106,13 +105,7 @@ impl Unit<'_> {
         if row.revision != change.revision {
             return Ok(Answer::ScheduleMoved);
         }
-        let state = match (change.order.action, change.next_at) {
-            (ControlAction::Pause, _) => ScheduleState::Paused,
-            (ControlAction::Cancel, _) => ScheduleState::Cancelled,
-            (ControlAction::Run | ControlAction::Retry, Some(_)) => ScheduleState::Active,
-            (ControlAction::Run | ControlAction::Retry, None) => ScheduleState::Completed,
-        };
-        let next_at = change.next_at.filter(|_| state == ScheduleState::Active);
+        let (state, next_at) = (change.state, change.next_at);
         let row = Schedule { revision: row.revision + 1, state, next_at, waiting_trace_id: None, waited_until: None, updated_at: self.now, ..row.clone() };
         self.tx.insert_schedule_order(&change.order).await?;
         self.keep_schedule(row);

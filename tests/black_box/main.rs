@@ -18,4 +18,5 @@ mod misbehaving;
 mod night;
 mod rest;
 mod sandbox;
+mod schedules;
 mod trees;

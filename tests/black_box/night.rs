@@ -2,14 +2,14 @@
 
 use reqwest::Method;
 use serde_json::json;
+use tower_domain::clock::{Clock, SystemClock};
 
 use crate::host::{Host, tower};
 
 /// Hours that are far from now, or that are now, by a clock that has no summer time.
 fn hours(now: bool) -> String {
-    use std::time::{SystemTime, UNIX_EPOCH};
-    let minute = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60 % 1440;
-    let text = |minute: u64| format!("{:02}:{:02}", minute % 1440 / 60, minute % 60);
+    let minute = SystemClock.now().as_micros() / 60_000_000 % 1_440;
+    let text = |minute: i64| format!("{:02}:{:02}", minute % 1440 / 60, minute % 60);
     if now { format!("{}-{}", text(minute + 1440 - 60), text(minute + 600)) } else { format!("{}-{}", text(minute + 600), text(minute + 660)) }
 }
 

@@ -1,5 +1,7 @@
 //! Schedules in simulated time: the clock is set, and nothing waits for it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod scripted;
 
 use std::sync::Arc;
@@ -235,6 +237,22 @@ async fn a_schedule_that_was_held_goes_on_from_now() {
     assert_eq!(said, [ControlAction::Cancel, ControlAction::Run, ControlAction::Pause].map(|action| (action, "bob", "why")));
     sim.engine.put_definition(&name("s"), serde_json::from_str(r#"{"actor_type":"AGENT","code_ref":"wasm://x"}"#).unwrap(), None).await.unwrap();
     assert!(matches!(sim.order(ScheduleWish::Pause).await, Err(ScheduleError::NotScheduled(_))));
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_is_switched_off_does_not_fire_although_it_is_resumed() {
+    let sim = sim(SqliteOptions::memory(), at(2026, 5, 1, 0)).await;
+    sim.put(&format!(r#"{NOTHING},"cron_expr":"@hourly""#)).await;
+    sim.order(ScheduleWish::Pause).await.unwrap();
+    sim.put(&format!(r#"{NOTHING},"cron_expr":"@hourly","is_active":false"#)).await;
+    let (resumed, _) = sim.order(ScheduleWish::Resume).await.unwrap();
+    assert_eq!((resumed.state, resumed.next_at), (ScheduleState::Active, None));
+    sim.reach(at(2026, 5, 1, 2)).await;
+    sim.put(&format!(r#"{NOTHING},"cron_expr":"@hourly""#)).await;
+    sim.reach(at(2026, 5, 1, 3)).await;
+    assert_eq!(sim.fired().await, [at(2026, 5, 1, 3)]);
+    assert_eq!(sim.row().await.skipped, 0);
     sim.stop().await;
 }
 

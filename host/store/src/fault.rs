@@ -58,6 +58,8 @@ word_enum! {
         EventsWritten = "events_written",
         /// Attempts are written; the counters of traces are not.
         AttemptsWritten = "attempts_written",
+        /// Schedules have moved on, and which instants fired is not written.
+        SchedulesWritten = "schedules_written",
         /// Everything is written, and nothing is durable.
         BatchWritten = "batch_written",
         /// Everything is durable, and nobody was told.

@@ -15,7 +15,7 @@ use tower_domain::event::{EventType, TaskEvent};
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
-use tower_domain::schedule::{NightWindow, Overlap, Window};
+use tower_domain::schedule::{NightWindow, Overlap, ScheduleState, Window};
 use tower_domain::split::PlannedChild;
 use tower_domain::step::{LogLine, Signal, StepFailure, Summary};
 use tower_domain::task::{ActorType, Leg, Output, Status, TaskResult};
@@ -169,7 +169,9 @@ pub struct ChangeSchedule {
     pub order: ScheduleOrder,
     /// Of the row that was read.
     pub revision: u64,
-    /// For RUN: the next instant; none: there is none any more.
+    /// Where it stands then.
+    pub state: ScheduleState,
+    /// The next instant, of one that fires.
     pub next_at: Option<Timestamp>,
 }
 

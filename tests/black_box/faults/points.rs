@@ -17,6 +17,8 @@ enum Way {
     Start,
     /// By uploads and definitions.
     Upload,
+    /// By schedules.
+    Fire,
     /// By work, with claims of a host that died before.
     Work,
 }
@@ -24,10 +26,11 @@ enum Way {
 /// The passes to die at. A place without a way is a build error: so no place is forgotten.
 fn way(point: Point) -> (Way, &'static [u32]) {
     match point {
-        Point::MigrationApplied => (Way::Start, &[1, 2, 3, 4, 5]),
+        Point::MigrationApplied => (Way::Start, &[1, 2, 3, 4, 5, 6]),
         Point::BlobWritten | Point::BlobPlaced | Point::ModuleWritten | Point::DefinitionWritten => (Way::Upload, &[1, 2]),
         // One pass for each thousand of claims that are taken back.
         Point::ClaimsTakenBack => (Way::Work, &[1]),
+        Point::SchedulesWritten => (Way::Fire, &[1, 3]),
         Point::OrderWritten => (Way::Work, &[1, 2]),
         Point::Committing
         | Point::TracesWritten
@@ -120,6 +123,49 @@ async fn f09_a_host_that_dies_during_an_upload_leaves_all_of_a_module_or_nothing
             is_sound(&host, &Book::default(), &fault).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f08_a_host_that_dies_while_it_fires_has_fired_or_has_not() {
+    let mut host = host(&["--slots", "8"]);
+    host.restart().await;
+    host.install("probe").await;
+    let tick = json!({
+        "actor_type": "AGENT", "code_ref": "wasm://probe", "default_params": { "do": "echo" }, "schedule_type": "CRON", "cron_expr": "* * * * * *",
+        "misfire": "FIRE_ALL",
+    });
+    let (status, body) = host.send(reqwest::Method::PUT, "/api/v1/definitions/tick", Some(tick)).await;
+    assert!(status.is_success(), "{body}");
+    let places = Point::ALL.iter().map(|point| (point, way(*point))).filter(|(_, (way, _))| matches!(way, Way::Fire));
+    let others = [Point::TracesWritten, Point::BatchWritten, Point::Committed];
+    let faults = places.flat_map(|(point, (_, passes))| passes.iter().map(move |pass| (*point, *pass))).chain(others.map(|point| (point, 1)));
+    for (point, pass) in faults {
+        host.kill_9().await;
+        let fault = format!("{point}:abort@{pass}");
+        order(&mut host, &fault, None);
+        host.begin().await;
+        assert_eq!(host.death().await.signal(), Some(SIGABRT), "{fault}");
+        is_sound(&host, &Book::default(), &fault).await;
+        host.variables = quiet(&host);
+        host.restart().await;
+        let fired = host.get("/api/v1/schedules").await["items"][0]["fired"].as_u64().unwrap();
+        host.until("a firing", "/api/v1/schedules", |page| (page["items"][0]["fired"].as_u64()? > fired).then_some(())).await;
+    }
+    host.post("/api/v1/definitions/tick/pause", json!({})).await;
+    let mut instants = Vec::new();
+    for trace in host.all("/api/v1/definitions/tick/traces").await {
+        instants.push(trace["cron_trigger_time"].as_str().unwrap().to_owned());
+        assert_eq!(host.ended(trace["trace_id"].as_str().unwrap()).await["status"], "SUCCESS");
+    }
+    let fired = instants.len();
+    instants.sort();
+    instants.dedup();
+    assert_eq!(instants.len(), fired, "no instant fired twice");
+    let seconds: Vec<i64> =
+        instants.iter().map(|at| serde_json::from_value::<tower_domain::clock::Timestamp>(json!(at)).unwrap().as_millis() / 1_000).collect();
+    assert!(seconds.windows(2).all(|pair| pair[1] == pair[0] + 1), "none was lost: {instants:?}");
+    host.terminate().await;
+    is_sound(&host, &Book::default(), "at the end").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

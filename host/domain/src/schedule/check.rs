@@ -82,3 +82,66 @@ fn check_loop(spec: &DefinitionSpec, errors: &mut Errors) {
     let bounded = rounds.max_rounds.is_some() || rounds.interval_sec > 0;
     errors.need(bounded, "/loop_config", "max_rounds, or an interval_sec of at least 1: rounds without an end and without a pause are refused");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(fields: &str) -> Vec<&'static str> {
+        let text = format!(r#"{{"actor_type":"AGENT","code_ref":"wasm://x",{fields}}}"#);
+        let spec: DefinitionSpec = serde_json::from_str(&text).unwrap();
+        let errors = spec.check();
+        assert!(errors.iter().all(|error| !error.message.is_empty()));
+        errors.into_iter().map(|error| error.pointer).collect()
+    }
+
+    #[test]
+    fn each_field_is_held_against_the_kind_of_schedule_and_its_bounds() {
+        const CRON: &str = r#""schedule_type":"CRON""#;
+        const LOOP: &str = r#""schedule_type":"LOOP""#;
+        for (fields, pointers) in [
+            (r#""role":"""#.to_owned(), &[][..]),
+            (format!(r#"{CRON},"cron_expr":"@daily","timezone":"Europe/Berlin","jitter_sec":3600,"misfire":"FIRE_ALL","overlap":"QUEUE""#), &[]),
+            (format!(r#"{CRON},"interval_sec":1,"starts_at":"2026-01-01T00:00:00Z","ends_at":"2026-01-02T00:00:00Z""#), &[]),
+            (format!(r#"{LOOP},"loop_config":{{"max_rounds":3}},"run_at":"2026-01-01T00:00:00Z""#), &[]),
+            (format!(r#"{LOOP},"loop_config":{{"interval_sec":5}}"#), &[]),
+            (CRON.to_owned(), &["/cron_expr"]),
+            (format!(r#"{CRON},"cron_expr":"@daily","interval_sec":5"#), &["/interval_sec"]),
+            (format!(r#"{CRON},"cron_expr":"every day""#), &["/cron_expr"]),
+            (format!(r#"{CRON},"cron_expr":"0 0 30 2 *""#), &["/cron_expr"]),
+            (format!(r#"{CRON},"interval_sec":0"#), &["/interval_sec"]),
+            (format!(r#"{CRON},"interval_sec":31536001"#), &["/interval_sec"]),
+            (format!(r#"{CRON},"interval_sec":60,"jitter_sec":60"#), &["/jitter_sec"]),
+            (format!(r#"{CRON},"cron_expr":"@daily","jitter_sec":3601"#), &["/jitter_sec"]),
+            (format!(r#"{CRON},"cron_expr":"*/20 * * * *","jitter_sec":1200"#), &["/jitter_sec"]),
+            (format!(r#"{CRON},"cron_expr":"@daily","timezone":"Europe/Berln""#), &["/timezone"]),
+            (format!(r#"{CRON},"cron_expr":"@daily","run_at":"2026-01-01T00:00:00Z""#), &["/run_at"]),
+            (format!(r#"{CRON},"cron_expr":"@daily","loop_config":{{"max_rounds":3}}"#), &["/loop_config"]),
+            (format!(r#"{CRON},"cron_expr":"@daily","starts_at":"2026-01-02T00:00:00Z","ends_at":"2026-01-02T00:00:00Z""#), &["/ends_at"]),
+            (r#""cron_expr":"@daily""#.to_owned(), &["/cron_expr"]),
+            (r#""interval_sec":5"#.to_owned(), &["/interval_sec"]),
+            (LOOP.to_owned(), &["/loop_config"]),
+            (format!(r#"{LOOP},"loop_config":{{}}"#), &["/loop_config"]),
+            (format!(r#"{LOOP},"loop_config":{{"max_rounds":0}}"#), &["/loop_config/max_rounds"]),
+            (format!(r#"{LOOP},"loop_config":{{"interval_sec":31536001}}"#), &["/loop_config/interval_sec"]),
+        ] {
+            assert_eq!(wrong(&fields), pointers, "{fields}");
+        }
+    }
+
+    #[test]
+    fn an_operators_minimum_is_held_against_the_shortest_time_between_firings() {
+        let text = r#"{"actor_type":"AGENT","code_ref":"wasm://x","schedule_type":"CRON","cron_expr":"*/10 * * * * *"}"#;
+        let spec: DefinitionSpec = serde_json::from_str(text).unwrap();
+        assert!(check(&spec, Duration::from_secs(10)).is_empty());
+        assert_eq!(check(&spec, Duration::from_secs(11))[0].pointer, "/cron_expr");
+    }
+
+    #[test]
+    fn what_was_stored_earlier_reads_and_is_written_as_before() {
+        let text = r#"{"actor_type":"AGENT","code_ref":"wasm://x","is_active":true,"labels":{}}"#;
+        let spec: DefinitionSpec = serde_json::from_str(text).unwrap();
+        let written = serde_json::to_string(&spec).unwrap();
+        assert!(written.ends_with(r#""is_active":true,"labels":{}}"#), "{written}");
+    }
+}

@@ -38,8 +38,8 @@ struct Field {
     words: &'static [&'static str],
 }
 
-const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
-const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+pub(super) const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+pub(super) const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
 const FIELDS: [Field; 6] = [
     Field { name: "second", low: 0, high: 59, words: &[] },
@@ -162,6 +162,16 @@ impl Cron {
     /// hours, which a change must neither swallow nor double.
     pub fn is_every_hour(&self) -> bool {
         self.hours == (1 << 24) - 1
+    }
+
+    /// Whether a day that fits one of the day fields is enough.
+    pub(super) fn is_either_day(&self) -> bool {
+        self.either_day
+    }
+
+    /// The numbers that fit each field: seconds, minutes, hours, days, months, weekdays from Sunday as 0.
+    pub(super) fn sets(&self) -> [Vec<u32>; 6] {
+        [self.seconds, self.minutes, self.hours, self.days, self.months, self.weekdays].map(|set| (0..64).filter(|number| has(set, *number)).collect())
     }
 
     /// The shortest time between two firings of an ordinary day, in seconds.

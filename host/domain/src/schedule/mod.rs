@@ -1,7 +1,8 @@
 //! When a definition is triggered without anybody asking: its words, its cron dialect, and the rules of what fires.
 //!
 //! In reading order: [`cron`] reads expressions and walks wall-clock time, [`zone`] knows what a wall-clock time is in a zone, [`next`]
-//! joins the two into the next instant, [`night`] is the operator's window, [`decide`] says what fires when a schedule is due, [`check`] says what is wrong with a definition's fields.
+//! joins the two into the next instant, [`night`] is the operator's window, [`decide`] says what fires when a schedule is due, [`check`]
+//! says what is wrong with a definition's fields, `words` tells a schedule in a sentence.
 
 pub mod check;
 pub mod cron;
@@ -10,6 +11,7 @@ pub mod next;
 pub mod night;
 #[cfg(test)]
 mod tests;
+mod words;
 pub mod zone;
 
 use serde::{Deserialize, Serialize};

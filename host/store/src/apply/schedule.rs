@@ -2,13 +2,13 @@
 //! on since stays as it is.
 
 use tower_domain::clock::Timestamp;
-use tower_domain::control::ControlAction;
 use tower_domain::id::TraceId;
 use tower_domain::name::Name;
 use tower_domain::schedule::{Overlap, Schedule, ScheduleState};
 
 use super::unit::Unit;
 use crate::StoreError;
+use crate::fault::Point;
 use crate::work::{Answer, ChangeSchedule, Fire, NewTrace};
 
 /// Rows of schedules in memory.
@@ -36,7 +36,6 @@ impl Unit<'_> {
         let mut row = row.clone();
         row.revision += 1;
         row.updated_at = self.now;
-        row.waited_until = None;
         row.missed += fire.missed;
         row.skipped += fire.skipped;
         row.next_at = fire.next_at;
@@ -81,6 +80,8 @@ impl Unit<'_> {
         if row.next_at.is_none() {
             row.state = ScheduleState::Completed;
         }
+        // What is still ahead of what was queued was queued as well.
+        row.waited_until = row.waited_until.filter(|until| row.next_at.is_some_and(|next| next <= *until));
         let waits = row.waiting_trace_id.is_some();
         self.keep_schedule(row);
         Ok(Answer::Fired { waits })
@@ -104,13 +105,7 @@ impl Unit<'_> {
         if row.revision != change.revision {
             return Ok(Answer::ScheduleMoved);
         }
-        let state = match (change.order.action, change.next_at) {
-            (ControlAction::Pause, _) => ScheduleState::Paused,
-            (ControlAction::Cancel, _) => ScheduleState::Cancelled,
-            (ControlAction::Run | ControlAction::Retry, Some(_)) => ScheduleState::Active,
-            (ControlAction::Run | ControlAction::Retry, None) => ScheduleState::Completed,
-        };
-        let next_at = change.next_at.filter(|_| state == ScheduleState::Active);
+        let (state, next_at) = (change.state, change.next_at);
         let row = Schedule { revision: row.revision + 1, state, next_at, waiting_trace_id: None, waited_until: None, updated_at: self.now, ..row.clone() };
         self.tx.insert_schedule_order(&change.order).await?;
         self.keep_schedule(row);
@@ -126,8 +121,12 @@ impl Unit<'_> {
     pub(super) async fn flush_schedules(&mut self) -> Result<(), StoreError> {
         let Schedules { rows, changed, fires } = &mut self.schedules;
         let changed: Vec<Schedule> = changed.drain().filter_map(|id| rows.get(&id).cloned()).collect();
+        let fires = std::mem::take(fires);
         self.tx.put_schedules(&changed).await?;
-        self.tx.insert_fires(&std::mem::take(fires)).await?;
+        if !fires.is_empty() {
+            self.between(Point::SchedulesWritten).await?;
+            self.tx.insert_fires(&fires).await?;
+        }
         let ended: Vec<TraceId> = self.out.ended.iter().map(|(trace, _)| *trace).collect();
         self.tx.release_schedules(&ended, self.now).await
     }

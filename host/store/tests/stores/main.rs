@@ -139,6 +139,7 @@ conformance! {
         what_fired_does_not_fire_again_after_a_change,
         a_skipped_overlap_is_counted,
         a_queued_overlap_fires_when_the_trace_has_ended,
+        a_long_queue_keeps_the_latest_instants,
         an_overlap_may_end_the_trace_before,
         a_schedule_is_held_and_goes_on,
         a_schedule_without_a_next_instant_is_completed,

@@ -145,6 +145,24 @@ pub(crate) async fn a_queued_overlap_fires_when_the_trace_has_ended(world: World
     }
 }
 
+pub(crate) async fn a_long_queue_keeps_the_latest_instants(world: World) {
+    put(&world, &spec()).await;
+    pass(&world, 1, Overlap::Queue).await;
+    assert_eq!(pass(&world, 1, Overlap::Queue).await, Answer::Fired { waits: true });
+    // More than is looked at in one go.
+    world.clock.advance(25_000 * MINUTE);
+    world.run_dry().await;
+    let mut looks = 0;
+    while row(&world).await.unwrap().fired == 1 {
+        let due = world.stores.schedules.due(world.now(), 10).await.unwrap();
+        world.answer(Command::Fire(Box::new(fire(&world, &due[0], Overlap::Queue)))).await;
+        looks += 1;
+    }
+    let row = row(&world).await.unwrap();
+    // One fired before, one fires now, 99 wait, and the rest was queued and became too much.
+    assert_eq!((row.missed, row.skipped, looks), (0, 25_002 - 101, 3));
+}
+
 pub(crate) async fn an_overlap_may_end_the_trace_before(world: World) {
     put(&world, &spec()).await;
     pass(&world, 1, Overlap::CancelPrevious).await;
@@ -156,7 +174,7 @@ pub(crate) async fn an_overlap_may_end_the_trace_before(world: World) {
 
 pub(crate) async fn a_schedule_is_held_and_goes_on(world: World) {
     let begun = put(&world, &spec()).await.unwrap();
-    let change = |action, row: &Schedule, next_at| {
+    let change = |action, row: &Schedule, state, next_at| {
         let order = ScheduleOrder {
             id: world.ids.control_event(),
             definition_id: name("s"),
@@ -165,18 +183,18 @@ pub(crate) async fn a_schedule_is_held_and_goes_on(world: World) {
             reason: "why".into(),
             created_at: world.now(),
         };
-        Command::ChangeSchedule(Box::new(ChangeSchedule { order, revision: row.revision, next_at }))
+        Command::ChangeSchedule(Box::new(ChangeSchedule { order, revision: row.revision, state, next_at }))
     };
-    let pause = change(ControlAction::Pause, &begun, None);
+    let pause = change(ControlAction::Pause, &begun, ScheduleState::Paused, None);
     assert_eq!(world.answer(pause.clone()).await, Answer::Done);
     assert_eq!(world.answer(pause).await, Answer::ScheduleMoved);
     let paused = row(&world).await.unwrap();
     assert_eq!((paused.state, paused.next_at), (ScheduleState::Paused, None));
     let next = world.now().plus(7 * MINUTE);
-    assert_eq!(world.answer(change(ControlAction::Run, &paused, Some(next))).await, Answer::Done);
+    assert_eq!(world.answer(change(ControlAction::Run, &paused, ScheduleState::Active, Some(next))).await, Answer::Done);
     let resumed = row(&world).await.unwrap();
     assert_eq!((resumed.state, resumed.next_at), (ScheduleState::Active, Some(next)));
-    assert_eq!(world.answer(change(ControlAction::Cancel, &resumed, None)).await, Answer::Done);
+    assert_eq!(world.answer(change(ControlAction::Cancel, &resumed, ScheduleState::Cancelled, None)).await, Answer::Done);
     let cancelled = row(&world).await.unwrap();
     assert_eq!((cancelled.state, cancelled.next_at), (ScheduleState::Cancelled, None));
     let (trace, _) = world.submit().await;

@@ -290,3 +290,38 @@ async fn readers_do_not_wait_for_the_writer() {
     other.close().await.unwrap();
     commit.await.unwrap().unwrap();
 }
+
+/// A database as it was before there were schedules: the migrations of then, and a trace with an order.
+#[tokio::test]
+async fn what_was_there_before_a_migration_is_there_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, then) = (folder.path().join("tower.db"), folder.path().join("then"));
+    std::fs::create_dir(&then).unwrap();
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/sqlite");
+    for file in std::fs::read_dir(&all).unwrap().map(|entry| entry.unwrap().file_name()) {
+        if file.to_str().unwrap() < "0006" {
+            std::fs::copy(all.join(&file), then.join(&file)).unwrap();
+        }
+    }
+    let migrator = sqlx::migrate::Migrator::new(then).await.unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut conn = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    migrator.run(&mut conn).await.unwrap();
+    let rows = "INSERT INTO traces VALUES (x'01000000000000000000000000000001', x'02000000000000000000000000000002', 2, 0, 0, 0, 1, 0, 0, 0, 0, 7, \
+             10, 20, 30, 1, 2, x'03000000000000000000000000000003', 'd', 'ada', 'api', 'key', '{\"a\":\"b\"}'); \
+         INSERT INTO control_events VALUES (x'01000000000000000000000000000001', x'04000000000000000000000000000004', NULL, 2, 25, 'bob', 'enough')";
+    sqlx::raw_sql(rows).execute(&mut conn).await.unwrap();
+    sqlx::Connection::close(conn).await.unwrap();
+    let store = open(&path).await;
+    let world = world(store.clone());
+    let trace = tower_domain::id::TraceId::from_bytes([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    let orders = world.stores.read.control_events(trace).await.unwrap();
+    assert_eq!((orders.len(), orders[0].triggered_by.as_str(), orders[0].reason.as_str()), (1, "bob", "enough"));
+    drop((world, store));
+    let mut conn = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let row = sqlx::query("SELECT rank, created_at, trigger_type, hex(rerun_of), labels, cron_trigger_time FROM traces").fetch_one(&mut conn).await.unwrap();
+    use sqlx::Row as _;
+    assert_eq!((row.get::<i64, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2)), (7, 10, 2));
+    assert_eq!((row.get::<String, _>(3).as_str(), row.get::<String, _>(4).as_str()), ("03000000000000000000000000000003", "{\"a\":\"b\"}"));
+    assert_eq!(row.get::<Option<i64>, _>(5), None);
+}

@@ -67,6 +67,10 @@ codes! {
     NOTHING_TO_RETRY = 409 "Nothing to retry";
     /// The task stands below one that begins anew and plans its children afresh, or in an earlier round of a LOOP.
     CANNOT_RERUN_FROM = 409 "A rerun cannot begin there";
+    /// The definition fires only when somebody triggers it: it has neither `cron_expr` nor `interval_sec` nor `run_at`.
+    NOT_SCHEDULED = 409 "Definition has no schedule";
+    /// The schedule was cancelled, or has fired for the last time. Putting the definition with another schedule begins a new one.
+    SCHEDULE_ENDED = 409 "Schedule has ended";
     /// The definition is switched off.
     INACTIVE_DEFINITION = 409 "Definition is not active";
     /// The definition has changed since the version that If-Match names.

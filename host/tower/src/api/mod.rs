@@ -38,6 +38,7 @@ mod layers;
 mod modules;
 pub(crate) mod problem;
 mod refusals;
+mod schedules;
 mod tasks;
 mod traces;
 pub(crate) mod types;
@@ -108,6 +109,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(health::router())
         .merge(modules::router())
         .merge(definitions::router())
+        .merge(schedules::router())
         .merge(traces::router())
         .merge(tasks::router())
         .merge(events::router())

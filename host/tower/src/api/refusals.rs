@@ -3,6 +3,7 @@
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::name::Name;
 use tower_engine::orders::{DefinitionError, OrderError, ParamError, StoreFailure, TriggerError};
+use tower_engine::schedules::ScheduleError;
 use tower_store::StoreError;
 
 use super::extract::field_problems;
@@ -73,6 +74,23 @@ impl From<OrderError> for Problem {
             OrderError::NothingToRetry(_) => Self::new(&codes::NOTHING_TO_RETRY, text),
             OrderError::ShuttingDown => shutting_down(),
             OrderError::Store(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        let text = error.to_string();
+        match error {
+            ScheduleError::UnknownDefinition(id) => no_such_definition(&id),
+            ScheduleError::NotScheduled(_) => {
+                Self::new(&codes::NOT_SCHEDULED, text).with_hint("PUT it with \"schedule_type\": \"CRON\" and a cron_expr or interval_sec, or with a run_at")
+            }
+            ScheduleError::Ended { id, .. } => Self::new(&codes::SCHEDULE_ENDED, text)
+                .with_hint(format!("POST /api/v1/definitions/{id}/trigger triggers it now; a PUT with another schedule begins a new one")),
+            ScheduleError::Busy(_) => Self::new(&codes::UNAVAILABLE, text).with_retry_after(1),
+            ScheduleError::ShuttingDown => shutting_down(),
+            ScheduleError::Store(failure) => failure.into(),
         }
     }
 }

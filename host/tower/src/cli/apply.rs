@@ -139,7 +139,7 @@ fn whole(id: &Name, spec: &Json) -> Result<Map<String, Value>, Failure> {
 
 /// The fields that differ, leaving out what the tower sets.
 fn differing(wanted: &Map<String, Value>, there: &Map<String, Value>) -> String {
-    let own = |key: &str| matches!(key, "id" | "version" | "created_at" | "updated_at");
+    let own = |key: &str| matches!(key, "id" | "version" | "created_at" | "updated_at" | "schedule_status" | "next_at");
     let mut keys: Vec<&str> = wanted.iter().filter(|(key, value)| !own(key) && there.get(*key) != Some(value)).map(|(key, _)| key.as_str()).collect();
     keys.extend(there.keys().map(String::as_str).filter(|key| !own(key) && !wanted.contains_key(*key)));
     keys.join(", ")

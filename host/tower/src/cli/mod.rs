@@ -2,7 +2,7 @@
 //!
 //! - [`serve`], [`run`], [`demo`]: with a host in this process; everything else is a client of the REST API
 //! - [`push`], [`modules`], [`apply`], [`defs`], [`inspect`]: what people put in
-//! - [`trigger`], [`watch`], [`traces`], [`tasks`], [`logs`], [`orders`], [`dlq`]: traces
+//! - [`trigger`], [`watch`], [`traces`], [`tasks`], [`logs`], [`orders`], [`dlq`]: traces; [`schedules`]: what begins them by itself
 //! - [`doctor`], [`config`], [`api`], [`complete`], [`help`]: what is around all that
 //! - [`client`], [`project`], [`params`]: what verbs are made of
 //! - [`live`], [`tree`], [`term`], [`output`], [`failure`]: what people see
@@ -31,6 +31,7 @@ mod params;
 mod project;
 mod push;
 mod run;
+mod schedules;
 mod serve;
 mod tasks;
 mod term;
@@ -117,6 +118,9 @@ enum Verb {
     /// Definitions
     #[command(subcommand)]
     Defs(defs::DefsVerb),
+    /// Schedules: definitions that fire by themselves
+    #[command(subcommand)]
+    Schedules(schedules::SchedulesVerb),
     /// Begin a trace, and print its id
     Trigger(trigger::TriggerArgs),
     /// Show a trace as it goes on
@@ -267,6 +271,7 @@ async fn dispatch(verb: Verb, matches: &ArgMatches, context: &Context) -> Result
         Verb::Modules(verb) => modules::run(verb, context).await,
         Verb::Apply(args) => apply::run(args, context).await,
         Verb::Defs(verb) => defs::run(verb, context).await,
+        Verb::Schedules(verb) => schedules::run(verb, context).await,
         Verb::Trigger(args) => trigger::run(args, context).await,
         Verb::Watch(args) => watch::run(args, context).await,
         Verb::Traces(args) => traces::run(args, context).await,

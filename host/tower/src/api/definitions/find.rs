@@ -28,7 +28,7 @@ pub(crate) struct VersionQuery {
 
 /// Find a definition
 ///
-/// The ETag is its version; `If-None-Match` with it is answered 304.
+/// The ETag is its version; `If-None-Match` with it is answered 304, wherever its schedule has come to.
 #[utoipa::path(
     get,
     path = "/definitions/{id}",
@@ -56,5 +56,6 @@ pub(crate) async fn find_definition(
     if knows(&headers, &tag[0].1) {
         return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
     }
-    Ok((tag, Json(DefinitionBody::from(definition))).into_response())
+    let schedule = api.stores().schedules.find(&id).await?;
+    Ok((tag, Json(DefinitionBody::from(definition).with(schedule))).into_response())
 }

@@ -20,13 +20,16 @@ use crate::api::refusals::no_such_definition;
 use crate::api::types::{CreateSpecBody, DefinitionBody, PutSpecBody, SpecBody};
 
 /// What a client may send back of what it was given, and the tower knows better.
-const READ_ONLY: [&str; 3] = ["version", "created_at", "updated_at"];
+pub(crate) const READ_ONLY: [&str; 5] = ["version", "created_at", "updated_at", "schedule_status", "next_at"];
 
 /// Put a definition
 ///
 /// Makes it, or a new version of it; saying the same again makes none. With `If-Match: "<version>"` only if that is the current
-/// version, with `If-None-Match: *` only if there is none. `id`, `version`, `created_at` and `updated_at` may stand in the body as they were
-/// read.
+/// version, with `If-None-Match: *` only if there is none. What the tower knows better (`id`, `version`, times, where the
+/// schedule stands) may stand in the body as it was read.
+///
+/// A schedule begins with the definition, and anew when its fields change; other changes leave it as it is. One that is switched off does not
+/// fire.
 #[utoipa::path(
     put,
     path = "/definitions/{id}",
@@ -138,6 +141,7 @@ async fn put(api: &Api, id: &Name, spec: DefinitionSpec, expected: Option<u32>) 
             return Err(Problem::new(&codes::STALE_VERSION, format!("definition `{id}` is at version {current}")).with_hint(hint));
         }
     };
+    let schedule = api.stores().schedules.find(id).await?;
     let headers = [(header::LOCATION, format!("/api/v1/definitions/{id}")), (header::ETAG, etag(definition.version))];
-    Ok((status, headers, Json(DefinitionBody::from(definition))).into_response())
+    Ok((status, headers, Json(DefinitionBody::from(definition).with(schedule))).into_response())
 }

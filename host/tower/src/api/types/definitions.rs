@@ -12,7 +12,7 @@ use tower_domain::retry::RetryPolicy;
 use tower_domain::schedule::{self, LoopConfig};
 use utoipa::ToSchema;
 
-use super::{ActorType, Misfire, Overlap, ScheduleType, Window};
+use super::{ActorType, Misfire, Overlap, ScheduleState, ScheduleType, Window};
 use crate::api::extract::{fields, optional_fields};
 
 /// What a definition says.
@@ -136,6 +136,12 @@ pub(crate) struct KnownFields {
     /// Taken and not used: the tower knows it.
     #[schema(value_type = Option<Value>)]
     pub(crate) updated_at: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) schedule_status: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) next_at: Option<Json>,
 }
 
 /// What a definition says, as it is put.
@@ -414,6 +420,13 @@ pub(crate) struct DefinitionBody {
     pub(crate) created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) updated_at: Timestamp,
+    /// Where its schedule stands, if it has one; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) schedule_status: Option<ScheduleState>,
+    /// When it fires next; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) next_at: Option<Timestamp>,
     #[serde(flatten)]
     pub(crate) spec: SpecBody,
 }
@@ -421,6 +434,15 @@ pub(crate) struct DefinitionBody {
 impl From<Definition> for DefinitionBody {
     fn from(definition: Definition) -> Self {
         let Definition { id, version, spec, created_at, updated_at } = definition;
-        Self { id, version, created_at, updated_at, spec: spec.into() }
+        Self { id, version, created_at, updated_at, schedule_status: None, next_at: None, spec: spec.into() }
+    }
+}
+
+impl DefinitionBody {
+    /// With where its schedule stands.
+    pub(crate) fn with(mut self, schedule: Option<schedule::Schedule>) -> Self {
+        self.schedule_status = schedule.as_ref().map(|schedule| schedule.state.into());
+        self.next_at = schedule.and_then(|schedule| schedule.next_at);
+        self
     }
 }

@@ -19,4 +19,5 @@ mod night;
 mod rest;
 mod sandbox;
 mod schedules;
+mod task_service;
 mod trees;

@@ -129,6 +129,9 @@ async fn the_command_line_shows_and_orders_schedules() {
     let trace = ok(&host, &["schedules", "fire", "tick", "-o", "id"]);
     assert_eq!(host.ended(trace.trim()).await["trigger_type"], "MANUAL");
     assert!(ok(&host, &["schedules", "resume", "tick"]).contains("ACTIVE"));
+    // The verbs of traces and tasks take a definition as well.
+    assert!(ok(&host, &["pause", "tick"]).contains("PAUSED"));
+    assert!(ok(&host, &["resume", "tick"]).contains("ACTIVE"));
     assert!(ok(&host, &["schedules", "cancel", "tick"]).contains("CANCELLED"));
     assert_eq!(run(&host, &["schedules", "pause", "tick"]).status.code(), Some(5));
     assert_eq!(run(&host, &["schedules", "pause", "nobody"]).status.code(), Some(3));

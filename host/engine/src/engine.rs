@@ -118,6 +118,11 @@ impl Engine {
         &self.inner.clock
     }
 
+    /// What makes its ids.
+    pub fn ids(&self) -> &Arc<dyn IdSource> {
+        &self.inner.ids
+    }
+
     /// What it is doing.
     pub fn load(&self) -> Load {
         self.inner.claims.load()

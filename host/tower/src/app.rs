@@ -185,7 +185,12 @@ impl App {
         let address = server.address()?;
         let host = Host::in_folder(&config.host, &config.data_dir).await?;
         let stop = CancellationToken::new();
-        let settings = ApiSettings { module_bytes_max: config.module_bytes_max, body_timeout: limits.body_timeout, loopback_only: address.ip().is_loopback() };
+        let settings = ApiSettings {
+            module_bytes_max: config.module_bytes_max,
+            body_timeout: limits.body_timeout,
+            task_definition: config.task_definition,
+            loopback_only: address.ip().is_loopback(),
+        };
         let streams = Arc::new(Semaphore::new(limits.streams_max.min(connections_max)));
         let bodies = Arc::new(Semaphore::new(limits.bodies_kib_max));
         let uploads = Arc::new(Semaphore::new(api::UPLOADS_MAX));

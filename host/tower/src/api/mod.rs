@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_domain::module::Inspection;
+use tower_domain::name::Name;
 use tower_domain::step::CodeProblem;
 use tower_engine::Engine;
 use tower_store::Stores;
@@ -78,6 +79,8 @@ pub(crate) struct ApiSettings {
     pub(crate) module_bytes_max: usize,
     /// How long a body may stand still.
     pub(crate) body_timeout: Duration,
+    /// What tasks that name no definition run.
+    pub(crate) task_definition: Option<Name>,
     /// Serve only requests that name a loopback host.
     pub(crate) loopback_only: bool,
 }

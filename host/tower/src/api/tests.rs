@@ -33,7 +33,7 @@ impl Server {
             night: Default::default(),
         };
         let host = Host::in_memory(&config).await.unwrap();
-        let settings = ApiSettings { module_bytes_max: 4 << 20, body_timeout: std::time::Duration::from_secs(30), loopback_only: true };
+        let settings = ApiSettings { module_bytes_max: 4 << 20, body_timeout: std::time::Duration::from_secs(30), loopback_only: true, task_definition: None };
         let (bodies, streams) = (Arc::new(Semaphore::new(65_536)), Arc::new(Semaphore::new(8)));
         let api = Api {
             engine: host.engine.clone(),
@@ -315,7 +315,7 @@ async fn r27_a_handler_that_panics_is_answered_500_with_the_id_that_the_log_has(
         std::panic::panic_any(7)
     }
     let server = Server::start().await;
-    let settings = ApiSettings { module_bytes_max: 1, body_timeout: std::time::Duration::from_secs(1), loopback_only: true };
+    let settings = ApiSettings { module_bytes_max: 1, body_timeout: std::time::Duration::from_secs(1), loopback_only: true, task_definition: None };
     let routes = Router::new().route("/text", axum::routing::get(text)).route("/value", axum::routing::post(value));
     let server = Server { router: layers::around(routes, &settings), ..server };
     for (method, path) in [(Method::GET, "/text"), (Method::POST, "/value"), (Method::GET, "/text")] {

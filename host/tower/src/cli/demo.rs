@@ -76,6 +76,7 @@ fn config(args: &DemoArgs, data_dir: PathBuf) -> Result<ServeConfig, Failure> {
         data_dir,
         host: HostConfig { slots: 256, cancel_grace: GRACE, lease: LEASE_DEFAULT, mounts, compile: CompileArgs::default(), night: NightWindow::ALWAYS },
         module_bytes_max: 64 << 20,
+        task_definition: None,
         limits: ConnectionLimits::default(),
     })
 }

@@ -4,18 +4,19 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::json;
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::name::Name;
 
-use super::Context;
 use super::client::Reply;
 use super::failure::Failure;
 use super::logs::{Which, which};
 use super::params::ParamArgs;
+use super::{Context, schedules};
 use crate::api::types::{CancelBody, CancelWord, HoldBody, HoldWord, Reason, TraceStarted};
 
 /// What to order something of.
 #[derive(Debug, Args)]
 pub(crate) struct OrderArgs {
-    /// A trace, or a task: then everything below it too
+    /// A trace, or a task: then everything below it too; or a definition: then its schedule
     #[arg(add = super::complete::traces())]
     id: String,
     /// Why, for the audit
@@ -56,6 +57,12 @@ pub(crate) struct RerunArgs {
     key: Option<String>,
 }
 
+/// The name of a definition, if it is one: ids are in capitals, or have a prefix.
+fn definition(args: &OrderArgs) -> Option<Name> {
+    let is_id = args.id.starts_with(TaskId::PREFIX) || args.id.starts_with(TraceId::PREFIX);
+    Name::new(&args.id).ok().filter(|_| !is_id)
+}
+
 async fn order(args: &OrderArgs, verb: &str, context: &Context) -> Result<Reply, Failure> {
     let client = context.client()?;
     let path = match which(&client, &args.id).await? {
@@ -66,6 +73,9 @@ async fn order(args: &OrderArgs, verb: &str, context: &Context) -> Result<Reply,
 }
 
 pub(crate) async fn pause(args: OrderArgs, context: &Context) -> Result<(), Failure> {
+    if let Some(definition) = definition(&args) {
+        return schedules::order(&definition, &args.reason, "pause", context).await;
+    }
     let reply = order(&args, "pause", context).await?;
     let held: HoldBody = reply.read()?;
     context.out.one(&reply, &args.id, |_| match held.outcome {
@@ -77,6 +87,9 @@ pub(crate) async fn pause(args: OrderArgs, context: &Context) -> Result<(), Fail
 }
 
 pub(crate) async fn resume(args: OrderArgs, context: &Context) -> Result<(), Failure> {
+    if let Some(definition) = definition(&args) {
+        return schedules::order(&definition, &args.reason, "resume", context).await;
+    }
     let reply = order(&args, "resume", context).await?;
     let resumed: HoldBody = reply.read()?;
     context.out.one(&reply, &args.id, |_| match resumed.outcome {
@@ -93,6 +106,9 @@ fn without_effect(outcome: HoldWord) -> String {
 }
 
 pub(crate) async fn cancel(args: OrderArgs, context: &Context) -> Result<(), Failure> {
+    if let Some(definition) = definition(&args) {
+        return schedules::order(&definition, &args.reason, "cancel", context).await;
+    }
     let reply = order(&args, "cancel", context).await?;
     let cancelled: CancelBody = reply.read()?;
     context.out.one(&reply, &args.id, |_| match cancelled.outcome {

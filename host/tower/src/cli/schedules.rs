@@ -78,9 +78,9 @@ pub(crate) async fn run(verb: SchedulesVerb, context: &Context) -> Result<(), Fa
     match verb {
         SchedulesVerb::Ls(args) => list(args, context).await,
         SchedulesVerb::Next(args) => next(args, context).await,
-        SchedulesVerb::Pause(args) => order(args, "pause", context).await,
-        SchedulesVerb::Resume(args) => order(args, "resume", context).await,
-        SchedulesVerb::Cancel(args) => order(args, "cancel", context).await,
+        SchedulesVerb::Pause(args) => order(&args.definition, &args.reason, "pause", context).await,
+        SchedulesVerb::Resume(args) => order(&args.definition, &args.reason, "resume", context).await,
+        SchedulesVerb::Cancel(args) => order(&args.definition, &args.reason, "cancel", context).await,
         SchedulesVerb::Fire { definition } => fire(&definition, context).await,
     }
 }
@@ -163,11 +163,12 @@ fn shown(term: &Term, firings: &Firings) -> String {
     text
 }
 
-async fn order(args: OrderArgs, what: &str, context: &Context) -> Result<(), Failure> {
-    let path = format!("/definitions/{}/{what}", args.definition);
-    let reply: Reply = context.client()?.json(Method::POST, &path, &[], &Reason { reason: args.reason }, None).await?;
+/// `tower pause`, `resume` and `cancel` of a definition are the same.
+pub(crate) async fn order(definition: &Name, reason: &str, what: &str, context: &Context) -> Result<(), Failure> {
+    let path = format!("/definitions/{definition}/{what}");
+    let reply: Reply = context.client()?.json(Method::POST, &path, &[], &Reason { reason: reason.to_owned() }, None).await?;
     let schedule: ScheduleBody = reply.read()?;
-    context.out.one(&reply, args.definition.as_str(), |term| fields(term, &[("state", schedule.state.to_string()), ("next", upcoming(&schedule))]));
+    context.out.one(&reply, definition.as_str(), |term| fields(term, &[("state", schedule.state.to_string()), ("next", upcoming(&schedule))]));
     Ok(())
 }
 

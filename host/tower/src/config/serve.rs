@@ -39,6 +39,9 @@ pub(crate) struct ServeArgs {
     /// Connections that are served at the same time
     #[arg(long, help_heading = "Server", env = "TOWER_CONNECTIONS_MAX", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections_max: u32,
+    /// The definition that tasks of `POST /tasks` run which name none
+    #[arg(long, help_heading = "Server", env = "TOWER_TASK_DEFINITION", value_name = "NAME")]
+    pub(crate) task_definition: Option<Name>,
     /// Steps that run at the same time
     #[arg(long, help_heading = "Host", env = "TOWER_SLOTS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=8000))]
     pub(crate) slots: u32,
@@ -129,6 +132,8 @@ pub(crate) struct ServeConfig {
     pub(crate) host: HostConfig,
     /// Largest module, in bytes.
     pub(crate) module_bytes_max: usize,
+    /// What tasks that name no definition run.
+    pub(crate) task_definition: Option<Name>,
     /// What connections may take.
     pub(crate) limits: ConnectionLimits,
 }
@@ -199,6 +204,7 @@ impl ServeArgs {
                 compile: self.compile,
             },
             module_bytes_max: self.module_mib_max as usize * 1024 * 1024,
+            task_definition: self.task_definition,
             limits,
         })
     }

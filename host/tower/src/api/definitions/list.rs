@@ -33,6 +33,13 @@ pub(crate) struct DefinitionQuery {
     cursor: Option<String>,
 }
 
+impl DefinitionQuery {
+    /// Those of one owner.
+    pub(crate) fn of_user(self, user_id: String) -> Self {
+        Self { user_id: Some(user_id), ..self }
+    }
+}
+
 /// List definitions, by id
 #[utoipa::path(get, path = "/definitions", tag = "definitions", params(DefinitionQuery), responses((status = 200, body = List<DefinitionBody>)))]
 pub(crate) async fn list_definitions(State(api): State<Api>, QueryOf(query): QueryOf<DefinitionQuery>) -> Result<Json<List<DefinitionBody>>, Problem> {
@@ -54,7 +61,7 @@ pub(crate) async fn list_user_definitions(
     PathOf(user_id): PathOf<String>,
     QueryOf(query): QueryOf<DefinitionQuery>,
 ) -> Result<Json<List<DefinitionBody>>, Problem> {
-    list_definitions(api, QueryOf(DefinitionQuery { user_id: Some(user_id), ..query })).await
+    list_definitions(api, QueryOf(query.of_user(user_id))).await
 }
 
 /// List a definition's traces, newest first

@@ -10,6 +10,8 @@ use utoipa_axum::routes;
 
 use super::Api;
 
+pub(super) use list::{DefinitionQuery, list_definitions};
+
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list::list_definitions, put::create_definition))

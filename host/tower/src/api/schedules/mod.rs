@@ -9,6 +9,8 @@ use utoipa_axum::routes;
 
 use super::Api;
 
+pub(super) use orders::order;
+
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list::list_schedules))

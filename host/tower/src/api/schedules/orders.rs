@@ -69,7 +69,8 @@ pub(crate) async fn cancel_schedule(State(api): State<Api>, PathOf(id): PathOf<N
     order(&api, &id, ScheduleWish::Cancel, reason.value).await
 }
 
-async fn order(api: &Api, id: &Name, wish: ScheduleWish, Reason { reason }: Reason) -> Result<Json<ScheduleBody>, Problem> {
+/// Orders something about a schedule.
+pub(crate) async fn order(api: &Api, id: &Name, wish: ScheduleWish, Reason { reason }: Reason) -> Result<Json<ScheduleBody>, Problem> {
     check_reason(&reason)?;
     let (schedule, _) = api.engine.order_schedule(id, wish, CALLER, &reason).await?;
     Ok(Json(schedule.into()))

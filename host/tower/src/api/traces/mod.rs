@@ -17,7 +17,7 @@ use super::Api;
 
 pub(super) use list::{TraceQuery, page_of};
 pub(super) use logs::{LogQuery, log_page};
-pub(super) use orders::{cancel, check_reason, hold, rerun};
+pub(super) use orders::{cancel, check_reason, hold, hold_or_cancel, rerun};
 pub(super) use start::{WaitQuery, begin, started};
 pub(super) use tasks::{TaskQuery, list};
 

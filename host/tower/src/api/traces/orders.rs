@@ -48,7 +48,7 @@ pub(crate) async fn cancel(
     task_id: Option<TaskId>,
     Reason { reason }: Reason,
 ) -> Result<(StatusCode, Json<CancelBody>), Problem> {
-    let outcome = CancelBody::from(order(api, Control::Cancel, trace_id, task_id, reason).await?);
+    let outcome = CancelBody::from(hold_or_cancel(api, Control::Cancel, trace_id, task_id, reason).await?);
     let status = if outcome.outcome == CancelWord::Ordered { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(outcome)))
 }
@@ -108,12 +108,13 @@ pub(crate) async fn hold(
     task_id: Option<TaskId>,
     Reason { reason }: Reason,
 ) -> Result<(StatusCode, Json<HoldBody>), Problem> {
-    let outcome = HoldBody::from(order(api, control, trace_id, task_id, reason).await?);
+    let outcome = HoldBody::from(hold_or_cancel(api, control, trace_id, task_id, reason).await?);
     let status = if outcome.outcome == HoldWord::Ordered { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(outcome)))
 }
 
-async fn order(api: &Api, control: Control, trace_id: TraceId, task_id: Option<TaskId>, reason: String) -> Result<ControlOutcome, Problem> {
+/// Orders something of a trace or a subtree.
+pub(crate) async fn hold_or_cancel(api: &Api, control: Control, trace_id: TraceId, task_id: Option<TaskId>, reason: String) -> Result<ControlOutcome, Problem> {
     check_reason(&reason)?;
     let request = ControlRequest { control, trace_id, task_id, triggered_by: CALLER.to_owned(), reason };
     api.engine.control(request).await.map_err(|error| about_trace(error, trace_id))

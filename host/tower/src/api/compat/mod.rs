@@ -1,4 +1,6 @@
-//! Paths that earlier designs had without the prefix, with the answers that they promised.
+//! Paths that earlier designs had without the prefix, with the answers that they promised. In `tasks`, those of a task service.
+
+mod tasks;
 
 use axum::Json;
 use axum::extract::State;
@@ -8,11 +10,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Idempotency, JsonBody, OptionalJson, PathOf, QueryOf};
-use super::problem::{Problem, ProblemBody};
-use super::traces::{TaskQuery, begin, cancel, list};
-use super::types::{Health, List, Readiness, Reason, StartTrace, TaskBody, VerdictBody};
-use super::{Api, events, extract, health};
+use crate::api::extract::{Idempotency, JsonBody, OptionalJson, PathOf, QueryOf};
+use crate::api::problem::{Problem, ProblemBody};
+use crate::api::traces::{TaskQuery, begin, cancel, list};
+use crate::api::types::{Health, List, Readiness, Reason, StartTrace, TaskBody, VerdictBody};
+use crate::api::{Api, events, extract, health};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -23,6 +25,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(find_health))
         .routes(routes!(find_liveness))
         .routes(routes!(find_readiness))
+        .merge(tasks::router())
 }
 
 /// The id alone.
@@ -90,7 +93,7 @@ async fn list_tasks(State(api): State<Api>, PathOf(id): PathOf<TraceId>, QueryOf
 }
 
 /// Report events
-#[utoipa::path(post, path = "/events", tag = "compatibility", request_body = super::types::OneOrMany, responses((status = 200, body = List<VerdictBody>)))]
+#[utoipa::path(post, path = "/events", tag = "compatibility", request_body = crate::api::types::OneOrMany, responses((status = 200, body = List<VerdictBody>)))]
 async fn post_events(api: State<Api>, json: extract::JsonText) -> Result<Json<List<VerdictBody>>, Problem> {
     events::post_events(api, json).await
 }

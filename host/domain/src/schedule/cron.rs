@@ -2,8 +2,13 @@
 //! and its like. Sunday is 0 or 7. Where both day fields are restricted a day has to fit one of them, as in Unix cron; a field that begins
 //! with `*` does not restrict in this sense, so that `*/2` and a weekday have to fit both.
 //!
+//! Lists, ranges and steps are read by the crate `cron`, whose own dialect counts weekdays from Sunday as 1, knows no five fields, takes both
+//! day fields together and does not say which field is wrong; what it makes of an expression in a zone goes back in time where clocks do. So
+//! it is asked for the numbers of each field and nothing else.
+//!
 //! What is here knows wall-clock time alone; [`super::next`] adds the zone.
 
+use ::cron::{Schedule, TimeUnitSpec};
 use chrono::{Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 
 /// Longest expression.
@@ -83,13 +88,11 @@ impl std::str::FromStr for Cron {
             return Err(BadCron("five fields are expected (minute, hour, day of month, month, day of week), or six with the second first".to_owned()));
         };
         let mut sets = [0; 6];
-        for ((set, field), text) in sets.iter_mut().zip(&FIELDS).zip(&texts) {
-            *set = field.read(text)?;
+        for (at, ((set, field), text)) in sets.iter_mut().zip(&FIELDS).zip(&texts).enumerate() {
+            *set = field.read(at, text)?;
         }
         let [seconds, minutes, hours, days, months, weekdays] = sets;
         let restricted = |text: &str| !text.starts_with(['*', '?']);
-        // Sunday under its second number is the same day.
-        let weekdays = (weekdays | weekdays >> 7) & 0x7f;
         let cron = Self { seconds, minutes, hours, days, months, weekdays, either_day: restricted(texts[3]) && restricted(texts[5]) };
         match NaiveDate::from_ymd_opt(2_000, 1, 1).and_then(|day| cron.first_from(day.into())) {
             Some(_) => Ok(cron),
@@ -99,37 +102,57 @@ impl std::str::FromStr for Cron {
 }
 
 impl Field {
-    /// The set of a field: items between commas.
-    fn read(&self, text: &str) -> Result<u64, BadCron> {
-        text.split(',').try_fold(0, |set, item| Ok(set | self.item(item)?))
+    /// The set of a field: items between commas, each read by the crate in an expression that is open otherwise, so that what is wrong
+    /// can be named.
+    fn read(&self, at: usize, text: &str) -> Result<u64, BadCron> {
+        text.split(',').try_fold(0, |set, item| {
+            let item_there = self.translated(item)?;
+            let mut fields = ["*"; FIELDS.len()];
+            fields[at] = &item_there;
+            let read: Schedule = fields.join(" ").parse().map_err(|_| self.wrong(item, "is a range from its end to its beginning"))?;
+            Ok(set | self.numbers(at, &read))
+        })
     }
 
-    /// The set of an item: `*`, a number or a range, with a step or without.
-    fn item(&self, item: &str) -> Result<u64, BadCron> {
+    /// The numbers that the crate found, as a set.
+    fn numbers(&self, at: usize, read: &Schedule) -> u64 {
+        let set = |spec: &dyn Fn(u32) -> bool, low: u32, high: u32| (low..=high).filter(|number| spec(*number)).fold(0, |set, number| set | 1u64 << number);
+        match at {
+            0 => set(&|number| read.seconds().includes(number), self.low, self.high),
+            1 => set(&|number| read.minutes().includes(number), self.low, self.high),
+            2 => set(&|number| read.hours().includes(number), self.low, self.high),
+            3 => set(&|number| read.days_of_month().includes(number), self.low, self.high),
+            4 => set(&|number| read.months().includes(number), self.low, self.high),
+            // Counted from Sunday as 1 there.
+            _ => set(&|number| read.days_of_week().includes(number + 1), 0, 6),
+        }
+    }
+
+    /// An item in the crate's dialect: words as numbers, weekdays counted from Sunday as 1 and, where a range goes on beyond Saturday, one
+    /// by one; `?` is for people.
+    fn translated(&self, item: &str) -> Result<String, BadCron> {
         let (range, step) = match item.split_once('/') {
             None => (item, None),
             Some((range, step)) => (range, Some(self.step(step, item)?)),
         };
-        // The second number of Sunday is for people; a `*` counts each day once.
-        let last = self.high.min(if self.words.len() == 7 { 6 } else { self.high });
-        let (from, to) = match (range, range.split_once('-')) {
-            ("*" | "?", _) => (self.low, last),
-            (_, Some((from, to))) => (self.number(from)?, self.number(to)?),
-            (_, None) if step.is_some() => (self.number(range)?, last),
-            (_, None) => (self.number(range)?, self.number(range)?),
-        };
-        // Weekdays may go over the end of the week: FRI-MON.
-        let to = if from > to && self.words.len() == 7 { to + 7 } else { to };
-        if from > to {
-            return Err(self.wrong(item, "is a range from its end to its beginning"));
-        }
-        let span = if self.words.len() == 7 { |number: u32| number % 7 } else { |number: u32| number };
-        Ok((from..=to).step_by(step.unwrap_or(1)).fold(0, |set, number| set | 1 << span(number)))
+        let step_text = step.map(|step| format!("/{step}")).unwrap_or_default();
+        let is_week = self.words.len() == WEEKDAYS.len();
+        Ok(match (range, range.split_once('-')) {
+            ("*" | "?", _) => format!("*{step_text}"),
+            (_, Some((from, to))) if is_week => {
+                let (from, to) = (self.number(from)?, self.number(to)?);
+                let to = if from > to { to + 7 } else { to };
+                (from..=to).step_by(step.unwrap_or(1) as usize).map(|day| (day % 7 + 1).to_string()).collect::<Vec<_>>().join(",")
+            }
+            (_, Some((from, to))) => format!("{}-{}{step_text}", self.number(from)?, self.number(to)?),
+            (_, None) if is_week => format!("{}{step_text}", self.number(range)? % 7 + 1),
+            (_, None) => format!("{}{step_text}", self.number(range)?),
+        })
     }
 
-    fn step(&self, text: &str, item: &str) -> Result<usize, BadCron> {
+    fn step(&self, text: &str, item: &str) -> Result<u32, BadCron> {
         match digits(text) {
-            Some(step) if (1..=self.high).contains(&step) => Ok(step as usize),
+            Some(step) if (1..=self.high).contains(&step) => Ok(step),
             _ => Err(self.wrong(item, &format!("has a step that is no number from 1 to {}", self.high))),
         }
     }

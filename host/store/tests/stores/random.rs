@@ -229,8 +229,11 @@ impl Game {
             let commands = claimed.iter().map(|claimed| self.world.good(claimed, "1")).collect();
             let committed = self.world.batch(commands, None).await;
             self.nothing_ended_changes().await;
-            if claimed.is_empty() && committed.next_due.is_none() {
-                break;
+            match committed.next_due {
+                None if claimed.is_empty() => break,
+                // Whole days may lie before a night.
+                Some(due) if claimed.is_empty() => self.world.clock.advance(due.since(self.world.now())),
+                _ => {}
             }
         }
         for trace in &self.traces {

@@ -30,6 +30,7 @@ struct Guest {
 
 const EXAMPLES: &[Example] = &[
     Example { name: "code-survey", guests: &[Guest { package: "survey", folder: "survey" }], written: None },
+    Example { name: "daily-report", guests: &[Guest { package: "report", folder: "report" }], written: None },
     Example {
         name: "financial-analysis",
         guests: &[
@@ -40,6 +41,7 @@ const EXAMPLES: &[Example] = &[
         written: None,
     },
     Example { name: "misbehaving", guests: &[Guest { package: "misbehaving", folder: "." }], written: Some(written::modules) },
+    Example { name: "monitor", guests: &[Guest { package: "monitor", folder: "." }], written: None },
     Example { name: "probe", guests: &[Guest { package: "probe", folder: "." }], written: None },
 ];
 

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::host::Host;
+use crate::host::{Host, repository, tower};
 
 async fn put(host: &Host, id: &str, loop_config: Value) {
     let spec = json!({ "actor_type": "AGENT", "code_ref": "wasm://probe", "schedule_type": "LOOP", "loop_config": loop_config, "max_retries": 0 });
@@ -88,4 +88,32 @@ async fn a_round_that_fails_ends_the_loop_and_as_a_child_it_runs_once() {
     let child = json!({ "key": "once", "definition": "rounds", "params": { "do": "echo", "value": 7 } });
     let trace = host.run("probe", json!({ "do": "children", "children": [child], "fold": { "outputs": true } })).await;
     assert_eq!((&trace["status"], &trace["output"]["outputs"]["once"]), (&json!("SUCCESS"), &json!(7)), "{trace}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_monitor_sees_each_change_and_ends_by_its_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.txt");
+    std::fs::write(&file, "one").unwrap();
+    let host = Host::start(&["--mount", &format!("watched={}", folder.path().display())]).await;
+    host.install("monitor").await;
+    let trace = host.trigger("monitor", json!({})).await;
+    let path = format!("/api/v1/traces/{trace}/rounds");
+    let rounds = |count: usize| move |page: &Value| (page["items"].as_array()?.len() >= count).then(|| page["items"].clone());
+    let seen = host.until("a look", &path, rounds(1)).await;
+    assert_eq!((&seen[0]["output"]["bytes"], &seen[0]["output"]["changed"]), (&json!(3), &json!(false)));
+    std::fs::write(&file, "other").unwrap();
+    host.until("the change to be seen", &path, |page| page["items"].as_array()?.iter().find(|round| round["output"]["changed"] == true).map(|_| ())).await;
+    std::fs::write(&file, "DONE").unwrap();
+    let ended = host.ended(&trace).await;
+    assert_eq!((&ended["status"], &ended["output"]["changes"]), (&json!("SUCCESS"), &json!(2)), "{ended}");
+}
+
+#[test]
+fn the_daily_report_is_made_without_a_server_too() {
+    let logs = format!("logs={}", repository().join("examples/daily-report/logs").display());
+    let output = tower().args(["run", "example:daily-report", "--mount", &logs]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["files"], &report["errors"], &report["warnings"]), (&json!(2), &json!(2), &json!(1)), "{report}");
 }

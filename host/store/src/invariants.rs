@@ -78,6 +78,7 @@ invariants! {
     "I24" "a trace has ended exactly when its root has, likewise, and then so has every task"
     "I26" "an aggregation was claimed only after all children of before had ended"
     "I27" "each round of a LOOP that ended well is kept once, and none is missing before the present one"
+    "I28" "a task is claimed right after it was queued or resumed, and so never while it is held"
     "I36" "a trace's events are numbered from 1 without a gap up to last_seq"
     "I37" "a task is in the queue exactly when it can be claimed, waits for its time, or is claimed"
     "I38" "a trace's counters are what its tasks say"

@@ -148,6 +148,12 @@ fn query(id: &str) -> Option<String> {
              HAVING count(r.round_index) NOT IN (t.round_index, t.round_index + (t.state IN (8, 9))) AND t.parent_id IS NULL \
                  OR max(r.round_index) <> count(r.round_index) - 1 OR (t.parent_id IS NOT NULL AND count(r.round_index) > 0)"
         }
+        "I28" => {
+            "SELECT task_id, format('claimed at %d after event type %d', seq, before) FROM ( \
+                 SELECT task_id, seq, event_type, lag(event_type) OVER (PARTITION BY task_id ORDER BY seq) AS before FROM events \
+                 WHERE event_id IS NULL AND to_status IS NOT NULL) \
+             WHERE event_type = 0 AND before IS NOT 5 AND before IS NOT 11"
+        }
         "I36" => {
             "SELECT t.trace_id, format('last_seq %d, %d events up to %d', t.last_seq, count(e.seq), max(e.seq)) FROM traces AS t \
                  LEFT JOIN events AS e ON e.trace_id = t.trace_id GROUP BY t.trace_id \

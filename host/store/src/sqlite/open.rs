@@ -137,10 +137,18 @@ fn locked(lock: &File) -> Result<(), TryLockError> {
     lock.try_lock()
 }
 
+/// What SQLite calls a page that is none.
+const SQLITE_CORRUPT: &str = "11";
+
 /// Looks at a file that is there with a connection that changes nothing.
 async fn probe(path: &Path) -> Result<(), StoreError> {
     let shown = path.display();
-    let broken = |error: sqlx::Error| StoreError::Unusable(format!("{shown} cannot be used as a database: {error}"));
+    let damaged = |what: &str| StoreError::Unusable(format!("{shown} is damaged ({}); restore a copy of it", what.replace('\n', " ")));
+    // Which of the statements meets a damaged page first depends on where it is.
+    let broken = |error: sqlx::Error| match error.as_database_error().and_then(|error| error.code()) {
+        Some(code) if code == SQLITE_CORRUPT => damaged(&error.to_string()),
+        _ => StoreError::Unusable(format!("{shown} cannot be used as a database: {error}")),
+    };
     let mut conn = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging().connect().await.map_err(broken)?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetch_one(&mut conn).await.map_err(broken)?;
     let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut conn).await.map_err(broken)?;
@@ -160,7 +168,7 @@ async fn probe(path: &Path) -> Result<(), StoreError> {
         sqlx::query("PRAGMA ignore_check_constraints = ON").execute(&mut conn).await.map_err(broken)?;
         let damage: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut conn).await.map_err(broken)?;
         if damage != "ok" {
-            return Err(StoreError::Unusable(format!("{shown} is damaged ({}); restore a copy of it", damage.replace('\n', " "))));
+            return Err(damaged(&damage));
         }
     }
     conn.close().await.map_err(broken)

@@ -36,6 +36,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("I24", "UPDATE traces SET status = 2, finished_at = 1 WHERE status < 2"),
     ("I26", "DELETE FROM events WHERE to_status >= 2 AND task_id IN (SELECT id FROM tasks WHERE depth = 1)"),
     ("I27", "UPDATE tasks SET round_index = 1 WHERE depth = 0"),
+    ("I28", "UPDATE events SET event_type = 10 WHERE event_type = 5"),
     ("I36", "DELETE FROM events WHERE seq = 2"),
     ("I37", "DELETE FROM queue WHERE place = 0"),
     ("I38", "UPDATE traces SET count_success = count_success + 1"),

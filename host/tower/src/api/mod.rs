@@ -1,6 +1,6 @@
 //! REST. The folders are the paths; a file is a verb or a tight group of them.
 //!
-//! - [`modules`], [`definitions`], [`traces`], [`tasks`], [`events`], [`dead_letters`], [`artifacts`], [`health`]: what is under `/api/v1`
+//! - [`modules`], [`definitions`], [`traces`], [`tasks`], [`events`], [`bulk`], [`dead_letters`], [`artifacts`], [`health`]: what is under `/api/v1`
 //! - [`compat`]: the few paths without that prefix which earlier designs had
 //! - [`docs`]: the OpenAPI document and the page that shows it
 //! - [`types`]: what bodies look like
@@ -26,6 +26,7 @@ use tower_store::Stores;
 use utoipa_axum::router::OpenApiRouter;
 
 mod artifacts;
+mod bulk;
 pub(crate) mod codes;
 mod compat;
 mod dead_letters;
@@ -116,6 +117,7 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(traces::router())
         .merge(tasks::router())
         .merge(events::router())
+        .merge(bulk::router())
         .merge(dead_letters::router())
         .merge(artifacts::router());
     let mut all = OpenApiRouter::with_openapi(docs::head()).nest("/api/v1", v1).merge(compat::router());

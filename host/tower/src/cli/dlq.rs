@@ -1,6 +1,5 @@
 //! `tower dlq`.
 
-use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,7 +8,8 @@ use tower_domain::id::TaskId;
 use tower_domain::name::Name;
 
 use super::complete;
-use super::failure::{Exit, Failure};
+use super::confirm::confirm;
+use super::failure::Failure;
 use super::output::{PageArgs, ago, before_now, err_line};
 use super::tasks::{self, TaskArgs};
 use super::term::one_line;
@@ -183,7 +183,9 @@ async fn replay(args: ReplayArgs, context: &Context) -> Result<(), Failure> {
     if by_filter && !args.dry_run && !args.yes {
         let plan: RetriedDeadLetters =
             client.json(Method::POST, "/dead-letters/retry", &[], &RetryDeadLetters { dry_run: true, ..wanted.clone() }, None).await?.read()?;
-        confirm(&plan)?;
+        if !plan.items.is_empty() {
+            confirm("retry", "retried", &format!("{} dead letters of {} traces", plan.dead_letters, plan.items.len()))?;
+        }
     }
     let reply = client.json(Method::POST, "/dead-letters/retry", &[], &wanted, args.key.as_deref()).await?;
     let retried: RetriedDeadLetters = reply.read()?;
@@ -206,26 +208,10 @@ fn retried_row(item: &RetriedTrace, dry_run: bool) -> Vec<String> {
     vec![item.rerun_of.to_string(), item.task_ids.len().to_string(), new, error]
 }
 
-/// Asks whoever sits at the terminal; a script has to say it beforehand.
-fn confirm(plan: &RetriedDeadLetters) -> Result<(), Failure> {
-    let what = format!("{} dead letters of {} traces", plan.dead_letters, plan.items.len());
-    let not_confirmed = || Failure::own(&codes::NOT_CONFIRMED, format!("{what} would be retried"));
-    if plan.items.is_empty() {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(not_confirmed());
-    }
-    let mut err = std::io::stderr();
-    write!(err, "retry {what}? [y/N] ").and_then(|()| err.flush())?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::silent(Exit::Failed)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::failure::Exit;
     use serde_json::json;
 
     #[test]

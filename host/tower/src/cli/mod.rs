@@ -10,11 +10,13 @@
 
 mod api;
 mod apply;
+mod bulk;
 mod catalogue;
 mod client;
 mod codes;
 mod complete;
 mod config;
+mod confirm;
 mod defs;
 mod demo;
 mod dlq;
@@ -143,6 +145,8 @@ enum Verb {
     Retry(orders::RetryArgs),
     /// Run a trace again from one of its tasks, with other params if wanted, as a new trace
     Rerun(orders::RerunArgs),
+    /// Cancel, pause, resume or retry many traces, chosen by what they have in common
+    Bulk(bulk::BulkArgs),
     /// Dead letters: tasks that failed for good
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
@@ -283,6 +287,7 @@ async fn dispatch(verb: Verb, matches: &ArgMatches, context: &Context) -> Result
         Verb::Resume(args) => orders::resume(args, context).await,
         Verb::Retry(args) => orders::retry(args, context).await,
         Verb::Rerun(args) => orders::rerun(args, context).await,
+        Verb::Bulk(args) => bulk::run(args, context).await,
         Verb::Dlq(verb) => dlq::run(verb, context).await,
         Verb::Doctor(args) => doctor::run(args, matches, context).await,
         Verb::Config(verb) => config::run(&verb, matches, context),

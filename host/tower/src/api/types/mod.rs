@@ -1,6 +1,7 @@
 //! The API's types: what bodies look like. They convert from and to the domain's, so that a rename inside changes nothing outside.
 //! They read as well as write: the command line is a client like any other.
 
+mod bulk;
 mod dead_letters;
 mod definitions;
 mod events;
@@ -11,6 +12,7 @@ mod tasks;
 mod traces;
 mod words;
 
+pub(crate) use bulk::*;
 pub(crate) use dead_letters::*;
 pub(crate) use definitions::*;
 pub(crate) use events::*;

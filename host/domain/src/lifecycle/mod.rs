@@ -105,7 +105,7 @@ pub enum Hours {
     Any,
     /// In the operator's night only.
     Night {
-        /// Whether that is what it waits for now.
+        /// Whether it is the night that it is waiting for.
         waits: bool,
     },
 }

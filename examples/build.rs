@@ -42,6 +42,7 @@ const EXAMPLES: &[Example] = &[
     },
     Example { name: "misbehaving", guests: &[Guest { package: "misbehaving", folder: "." }], written: Some(written::modules) },
     Example { name: "monitor", guests: &[Guest { package: "monitor", folder: "." }], written: None },
+    Example { name: "notebook", guests: &[Guest { package: "notebook", folder: "." }], written: None },
     Example { name: "probe", guests: &[Guest { package: "probe", folder: "." }], written: None },
 ];
 

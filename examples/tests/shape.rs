@@ -69,6 +69,7 @@ fn a_component_exports_what_has_an_attribute_and_nothing_else() {
 const EXPORTS: &[(&str, &[&str])] = &[
     ("misbehaving", &[STEP, AGGREGATE]),
     ("monitor", &[STEP]),
+    ("notebook", &[STEP]),
     ("probe", &[STEP, AGGREGATE]),
     ("report", &[STEP, AGGREGATE]),
     ("router", &[STEP, AGGREGATE]),
@@ -90,6 +91,7 @@ const TOWER_IMPORTS: &[(&str, &[&str])] = &[
     ("misbehaving", &["children", "control", "report", "split", "types"]),
     ("probe", &["children", "control", "report", "split", "types"]),
     ("monitor", &["report", "types"]),
+    ("notebook", &["types"]),
     ("report", &["children", "control", "split", "types"]),
     ("router", &["children", "report", "split", "types"]),
     ("strategy", &["control", "report", "types"]),
@@ -102,7 +104,7 @@ fn of_wasi_only_what_works_on_files_imports_files_and_nothing_imports_sockets() 
     for module in modules() {
         let imports = shape(module).imports;
         let files = imports.iter().any(|import| import.starts_with("wasi:filesystem/"));
-        assert_eq!(files, ["misbehaving", "monitor", "probe", "report", "survey"].contains(&module.name), "{}: {imports:?}", module.name);
+        assert_eq!(files, ["misbehaving", "monitor", "notebook", "probe", "report", "survey"].contains(&module.name), "{}: {imports:?}", module.name);
         for import in &imports {
             let known = ["command-tower:agent/", "wasi:io/", "wasi:cli/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/"];
             assert!(known.iter().any(|known| import.starts_with(known)), "{}: {import}", module.name);

@@ -12,9 +12,9 @@ fn running(task: &Value) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_that_is_cancelled_half_way_ends_everywhere() {
-    let host = Host::start(&[]).await;
+    let host = Host::start(&["--cancel-grace", "60s"]).await;
     host.install("financial-analysis").await;
-    let trace = host.trigger("financial-analysis", json!({ "company": "Tesla", "fiscal_year": 2024, "pace_ms": 2000 })).await;
+    let trace = host.trigger("financial-analysis", json!({ "company": "Tesla", "fiscal_year": 2024, "pace_ms": 5000 })).await;
     let tasks = format!("/api/v1/traces/{trace}/tasks");
     host.until("three strategies to run", &tasks, |page| {
         (page["items"].as_array()?.iter().filter(|task| running(task) && task["key"] != "root").count() == 3).then_some(())
@@ -24,8 +24,8 @@ async fn a_trace_that_is_cancelled_half_way_ends_everywhere() {
     let answer = host.post(&format!("/api/v1/traces/{trace}/cancel"), json!({ "reason": "enough" })).await;
     assert_eq!((&answer["outcome"], &answer["running"]), (&json!("ORDERED"), &json!(3)), "{answer}");
     let ended = host.ended(&trace).await;
-    // They listen (check-cancel in their pauses): well before the grace time of 5 s is over.
-    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    // They listen (check-cancel in their pauses): well before the grace time is over.
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     assert_eq!(ended["status"], "CANCELLED");
     for (key, task) in host.tasks(&trace).await {
         assert_eq!((&task["status"], &task["lease_owner"]), (&json!("CANCELLED"), &Value::Null), "{key}: {task}");
@@ -53,7 +53,7 @@ async fn an_endless_loop_is_stopped_after_its_grace_time() {
         host.post(&format!("/api/v1/traces/{trace}/cancel"), json!({})).await;
         let ended = host.ended(&trace).await;
         assert_eq!(ended["status"], "CANCELLED", "{params}: {ended}");
-        assert!(begin.elapsed() < Duration::from_secs(5), "{params}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(30), "{params}: {:?}", begin.elapsed());
     }
 }
 

@@ -6,6 +6,8 @@ mod config;
 mod dlq;
 mod doctor;
 mod help;
+#[cfg(target_os = "linux")]
+mod keys;
 mod lists;
 
 use std::process::Output;

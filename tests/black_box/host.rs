@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
+use tower_test_postgres::{Cluster, Database};
 
-/// The longest that any condition is waited for.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The longest that any condition is waited for: what it takes on a machine that has very much else to do.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The root of the repository.
 pub(crate) fn repository() -> PathBuf {
@@ -33,15 +35,23 @@ pub(crate) fn under(before: &str) -> Command {
     command
 }
 
+/// Whether the tests are to run on PostgreSQL instead of SQLite.
+pub(crate) fn on_postgres() -> bool {
+    std::env::var("TOWER_TEST_BACK_END").is_ok_and(|back_end| back_end == "postgres")
+}
+
 /// A running tower with a data folder of its own; killed when dropped.
 pub(crate) struct Host {
     process: Option<Child>,
     pub(crate) url: String,
     pub(crate) data: PathBuf,
     client: Client,
-    args: Vec<String>,
+    /// More settings.
+    pub(crate) args: Vec<String>,
     /// Of its environment: faults on order, mostly.
     pub(crate) variables: Vec<(&'static str, String)>,
+    /// The database that it works on, if that is not a file of its own.
+    pub(crate) database: Option<Arc<Database>>,
     /// What it is started by, if not directly.
     pub(crate) prefix: Vec<String>,
     _folder: Option<tempfile::TempDir>,
@@ -63,6 +73,29 @@ impl Host {
         host
     }
 
+    /// Another host on the same database, with a data folder of its own.
+    pub(crate) async fn beside(other: &Self, args: &[&str]) -> Self {
+        let mut host = Self::new(args);
+        host.database = Some(other.database.clone().expect("one that can be shared"));
+        host.variables.clone_from(&other.variables);
+        host.restart().await;
+        host
+    }
+
+    /// On a PostgreSQL database of its own, whatever the others are on.
+    pub(crate) async fn on_postgres(args: &[&str]) -> Self {
+        let mut host = Self::on_postgres_stopped(args);
+        host.restart().await;
+        host
+    }
+
+    /// The same, not started.
+    pub(crate) fn on_postgres_stopped(args: &[&str]) -> Self {
+        let mut host = Self::new(args);
+        host.database = Some(Arc::new(Cluster::shared().database()));
+        host
+    }
+
     /// Not started yet.
     pub(crate) fn new(args: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -70,10 +103,11 @@ impl Host {
         let data = folder.path().join("data");
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let (variables, prefix) = (Vec::new(), Vec::new());
+        let database = on_postgres().then(|| Arc::new(Cluster::shared().database()));
         // A host that closes silent connections early is asked over a new one each time: one that is reused might be just being closed.
         let pooled = if args.iter().any(|arg| arg == "--idle-timeout") { 0 } else { usize::MAX };
         let client = Client::builder().pool_max_idle_per_host(pooled).build().unwrap();
-        Self { process: None, url: String::new(), data, client, args, variables, prefix, _folder: Some(folder) }
+        Self { process: None, url: String::new(), data, client, args, variables, database, prefix, _folder: Some(folder) }
     }
 
     /// Ends without warning, as by a power cut for the process.
@@ -138,6 +172,9 @@ impl Host {
             }
         };
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data).args(&self.args);
+        if let Some(database) = &self.database {
+            command.env("TOWER_DATABASE", database.url());
+        }
         command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str()))).stdin(Stdio::null());
         command
     }
@@ -272,6 +309,19 @@ impl Host {
                 return answer;
             }
             assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}; last seen: {body}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until a path is answered with a status.
+    pub(crate) async fn until_status(&self, status: u16, path: &str) {
+        let begin = Instant::now();
+        loop {
+            let (answered, body) = self.send(Method::GET, path, None).await;
+            if answered.as_u16() == status {
+                return;
+            }
+            assert!(begin.elapsed() < PATIENCE, "waited in vain for {status} at {path}; last seen: {answered} {body}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

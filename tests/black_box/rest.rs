@@ -229,7 +229,7 @@ async fn a_trace_can_wait_for_its_time() {
     host.install("probe").await;
     let soon = (chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::UNIX_EPOCH)
         + std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap()
-        + std::time::Duration::from_millis(1500))
+        + std::time::Duration::from_secs(5))
     .to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     let started = host.post("/api/v1/traces", json!({ "definition": "probe", "params": { "do": "echo" }, "run_at": soon })).await;
     let task = host.get(&format!("/api/v1/tasks/{}", started["root_task_id"].as_str().unwrap())).await;

@@ -214,6 +214,40 @@ async fn a_thousand_children_are_folded_without_being_held_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_siblings_names_those_that_are_open() {
+    let host = Host::start(&[]).await;
+    host.install("probe").await;
+    let nap = json!({ "do": "nap_in_host", "ms": 60_000 });
+    let children = json!([
+        { "key": "quick", "params": { "do": "echo" } }, { "key": "slow", "params": nap }, { "key": "slower", "params": nap },
+        { "key": "late", "params": { "do": "echo" }, "after": ["slower", "quick", "slow"] },
+    ]);
+    let trace = host.trigger("probe", json!({ "do": "children", "children": children })).await;
+    let list = format!("/api/v1/traces/{trace}/tasks");
+    let of = |list: &Value, key: &str| list["items"].as_array().unwrap().iter().find(|task| task["key"] == key).cloned();
+    let late = host.until("the quick one to end", &list, |list| of(list, "late").filter(|late| late["open_deps"] == 2)).await;
+    let id = late["id"].as_str().unwrap();
+    let waits = |body: &Value| -> Vec<(Value, Value)> {
+        body["waiting_on"].as_array().unwrap().iter().map(|wait| (wait["ref"].clone(), wait["open"].clone())).collect()
+    };
+    assert_eq!(waits(&late), [(Value::Null, json!(2))], "a list counts them");
+    let task = host.get(&format!("/api/v1/tasks/{id}")).await;
+    assert_eq!(waits(&task), [(json!("slow"), json!(1)), (json!("slower"), json!(1))]);
+    assert_eq!((&task["waiting_on"][0]["kind"], &task["waiting_on"][0]["since"]), (&json!("dependency"), &task["updated_at"]));
+    let output = tower().args(["--url", &host.url, "task", id]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("siblings slow, slower\n"), "{said}");
+    // Of very many, a hundred are named.
+    let wide = json!({ "do": "split", "n": 150, "params": nap, "group": "probe-group" });
+    let wide = host.trigger("probe", wide).await;
+    let groups = format!("/api/v1/traces/{wide}/tasks?actor_type=GROUP_AGG");
+    let group = host.until("the split", &groups, |list| list["items"][0]["id"].as_str().map(str::to_owned)).await;
+    let named = waits(&host.get(&format!("/api/v1/tasks/{group}")).await);
+    assert_eq!((named.len(), &named[100]), (101, &(Value::Null, json!(50))));
+    assert!(named[..100].iter().all(|(name, open)| name.is_string() && *open == 1), "{named:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_aggregate_may_split_again() {
     let host = Host::start(&[]).await;
     host.install("probe").await;

@@ -1,5 +1,6 @@
 //! Reaching for files. What does not work is an output too.
 
+use std::io::Read;
 use std::{fs, io};
 
 use command_tower::prelude::*;
@@ -30,6 +31,11 @@ pub(crate) fn list(path: &str) -> io::Result<Value> {
 pub(crate) fn write(path: &str, text: &str) -> io::Result<Value> {
     fs::write(path, text)?;
     Ok(json!({ "bytes": text.len() }))
+}
+
+pub(crate) fn fill(path: &str, bytes: u64) -> io::Result<Value> {
+    let written = io::copy(&mut io::repeat(b'x').take(bytes), &mut fs::File::create(path)?)?;
+    Ok(json!({ "bytes": written }))
 }
 
 pub(crate) fn remove(path: &str) -> io::Result<Value> {

@@ -55,6 +55,11 @@ fn run(task: Task<Params>) -> Result<Outcome<Value>> {
         Behaviour::Read { path } => files::tried(files::read(path)),
         Behaviour::List { path } => files::tried(files::list(path)),
         Behaviour::Write { path, text } => files::tried(files::write(path, text)),
+        Behaviour::Fill { path, bytes, ms } => {
+            let filled = files::tried(files::fill(path, *bytes));
+            sleep(Duration::from_millis(*ms))?;
+            filled
+        }
         Behaviour::Remove { path } => files::tried(files::remove(path)),
         Behaviour::Stdin {} => sandbox::stdin()?,
     };

@@ -158,6 +158,13 @@ pub(crate) enum Behaviour {
         #[serde(default)]
         text: String,
     },
+    /// Writes a file of so many bytes, and then waits.
+    Fill {
+        path: String,
+        bytes: u64,
+        #[serde(default)]
+        ms: u64,
+    },
     /// Removes a file.
     Remove { path: String },
     /// Reads standard input to its end.

@@ -55,10 +55,38 @@ codes! {
         GUEST_NO_RESULT => "Return a result or an error from the step, and call no exit.";
         /// The host could not do its part just now: its database, its disk or its memory. Not the step's fault.
         HOST_TROUBLE => "The message names the cause; `tower doctor` looks at the host.";
+        /// The worker that held the step was not heard of for as long as its lease.
+        WORKER_LOST => "Look at the worker. One that works long must call /heartbeat in time; the client of the SDK does.";
+        /// The worker that the step was to be posted to could not be reached, or its answer broke off.
+        WORKER_UNREACHABLE => "The message says how. Start the worker, or mend the address in the definition's code_ref.";
+        /// The worker that the step was posted to answered that it failed, with a status that may go away: 408, 409, 425, 429 or 5xx.
+        WORKER_FAILED => "The message quotes its answer; the worker's own log says more.";
+        /// The container that ran the step ended with a code other than 0. The message quotes the last of what it wrote on its standard error.
+        CONTAINER_EXIT => "The task's log has all of its standard error. 64, 65 and 78 say that trying again is of no use.";
+        /// The container that serves the step was not up within 30 seconds, or did not answer `GET /health` with 200 within 60.
+        CONTAINER_NOT_READY => "The task's log has what it wrote. It must listen on container.port at all of its addresses.";
+        /// The Docker Engine is not there, does not answer, or went away while the step ran.
+        EXECUTOR_UNAVAILABLE => "Start the engine (`systemctl start docker`), or name its socket: `tower serve --docker unix:///path`. Nothing is claimed until it answers.";
+        /// The container's image could not be fetched just now.
+        IMAGE_PULL_FAILED => "The message has the engine's words. Look at the registry, or put the image there and set container.pull to NEVER.";
         /// The host itself went wrong while it ran the step or kept its outcome.
         HOST_BUG => "The host's log has the details under the task's id. Please report it.";
     }
     EndedTask {
+        /// The worker that the step was posted to refused it: it answered neither 2xx nor a status that may go away.
+        WORKER_REFUSED => "The message quotes its answer. A worker that fails should say `{code, message, retryable}`.";
+        /// The definition's code is at an address that this tower does not call.
+        WORKER_NOT_ALLOWED => "The operator lists what may be called: `tower serve --worker-url http://host:port/path`.";
+        /// The container used more memory than it has, and was killed for it.
+        CONTAINER_OOM => "Raise container.memory_bytes, or hold less at a time. What is in /tmp counts.";
+        /// The container ended with 64, 65 or 78: it says itself that trying again is of no use.
+        CONTAINER_REFUSED => "The message quotes what it wrote on its standard error; mend the params, or the definition.";
+        /// The engine cannot start the container: most often its program is not in the image.
+        CONTAINER_NOT_STARTED => "The message has the engine's words; look at the image, and at container.command and container.user.";
+        /// The definition asks for what this tower's operator does not grant containers.
+        CONTAINER_NOT_ALLOWED => "The message names what, and the operator's setting for it.";
+        /// The container's image is not there, and is not to be fetched or is not known where it should be.
+        IMAGE_MISSING => "`docker pull` or `docker build` it where the tower runs, or mend the definition's code_ref.";
         /// The step used more time on the processor than `resource_profile.cpu_ms` grants.
         GUEST_CPU_LIMIT => "Raise resource_profile.cpu_ms, or do less in one step.";
         /// The step's memories and tables together would have grown over `resource_profile.memory_bytes`.
@@ -73,6 +101,10 @@ codes! {
         GUEST_BAD_CALL => "The message names the argument; `wit/` says what each call takes.";
         /// What the step returned is not JSON, or cannot be read.
         GUEST_BAD_RESULT => "Return JSON text; the SDK does so for any type that can be serialised.";
+        /// The step wrote more into its session's workspace than that may hold, and was stopped if it still ran; or it would have written there while it held too much.
+        WORKSPACE_QUOTA => "Delete files (`tower sessions rm`), write less, or give the session a larger quota_bytes.";
+        /// The trace's session was closed, or its workspace cannot be brought back.
+        SESSION_GONE => "Begin the trace in another session; `tower sessions ls` lists them.";
         /// The step's output is larger than an output may be.
         GUEST_RESULT_TOO_LARGE => "Return less, or split the work so that each child returns a part.";
         /// The step returned an error without a code.
@@ -96,7 +128,7 @@ codes! {
         /// The definition that the task was made from is not in the database.
         DEFINITION_MISSING => "Nothing deletes definitions: the database was changed by hand, or restored in part. `tower doctor --db FILE` looks at it.";
         /// No executor of this host runs the definition's `code_ref`.
-        NO_EXECUTOR => "This version runs `wasm://` alone.";
+        NO_EXECUTOR => "A server runs all kinds of code, containers if it has a Docker Engine; `tower run` runs components alone.";
     }
     Module {
         /// The bytes are not a WebAssembly component that can be read.

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::code_ref::CodeRef;
+use crate::container::ContainerSpec;
 use crate::json::Json;
+use crate::limit::{self, Limits, RateLimit};
 use crate::name::Name;
 use crate::retry::RetryPolicy;
 use crate::schedule::{self, LoopConfig, Misfire, Overlap, ScheduleType, Window};
+use crate::session::WorkspaceAccess;
 use crate::task::ActorType;
 
 /// Bounds of the numbers in a definition, inclusive.
@@ -71,6 +74,9 @@ pub struct Capabilities {
     /// A folder that the operator declared under this name, shown read-only at `/workspace`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<Name>,
+    /// The workspace of the trace's session, shown at `/workspace`: in a trace without a session there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<WorkspaceAccess>,
 }
 
 /// What one step may use. Finite by default.
@@ -200,6 +206,24 @@ pub struct DefinitionSpec {
     /// A CRON does not fire from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
+    /// Tasks of it that run at once, over all traces and hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
+    /// JSON Pointer (RFC 6901) into the params: tasks with the same value there share a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// Tasks with one value of the key that run at once; 1 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_per_key: Option<u32>,
+    /// Tasks of it that begin in a while, over all traces and hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Whether code outside of the host folds the results of its children. Components say it by what they export.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub folds: bool,
+    /// The container that its code runs in, for `docker://` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerSpec>,
 }
 
 fn utc() -> String {
@@ -275,6 +299,11 @@ impl DefinitionSpec {
                 format!("at most {}: no task has more children", bounds::MAX_CHILDREN.end()),
             );
         }
+        need(
+            self.capabilities.workspace.is_none() || self.capabilities.session.is_none(),
+            "/capabilities/session",
+            "not together with `capabilities.workspace`: both are shown at /workspace".to_owned(),
+        );
         need(self.retry.is_sound(), "/retry", RetryPolicy::RULE.to_owned());
         let profile = self.resource_profile;
         need(
@@ -288,8 +317,50 @@ impl DefinitionSpec {
             format!("1 to {} milliseconds", ResourceProfile::CPU_MS_MAX),
         );
         need(profile.log_bytes <= ResourceProfile::LOG_BYTES_MAX, "/resource_profile/log_bytes", format!("at most {} bytes", ResourceProfile::LOG_BYTES_MAX));
-        errors.extend(schedule::check::check(self, schedule::check::SHORTEST));
+        self.check_limits(&mut need);
+        need(
+            !self.folds || !matches!(self.code_ref, CodeRef::Wasm(_)),
+            "/folds",
+            "is for code outside of the host; a component folds if it exports `aggregate`".to_owned(),
+        );
+        need(
+            self.container.is_none() || matches!(self.code_ref, CodeRef::Container(_)),
+            "/container",
+            "is for code_ref `docker://…`; other code runs in no container".to_owned(),
+        );
+        if let Some(container) = &self.container {
+            errors.extend(container.check());
+        }
+        errors.extend(schedule::check::check(self));
         errors
+    }
+
+    fn check_limits(&self, need: &mut impl FnMut(bool, &'static str, String)) {
+        let places = limit::bounds::MAX_CONCURRENT;
+        let within = format!("{} to {} tasks at once; leave it out for no limit", places.start(), places.end());
+        need(self.max_concurrent.is_none_or(|most| places.contains(&most)), "/max_concurrent", within.clone());
+        need(self.max_concurrent_per_key.is_none_or(|most| places.contains(&most)), "/max_concurrent_per_key", within);
+        need(
+            self.max_concurrent_per_key.is_none() || self.concurrency_key.is_some(),
+            "/max_concurrent_per_key",
+            "needs `concurrency_key`: where in the params the value is that tasks share it by".to_owned(),
+        );
+        need(
+            self.concurrency_key.as_ref().is_none_or(|pointer| is_pointer(pointer)),
+            "/concurrency_key",
+            format!("a JSON Pointer into the params such as `/company`, at most {} bytes", limit::bounds::KEY_BYTES_MAX),
+        );
+        need(self.rate_limit.is_none_or(|rate| rate.is_sound()), "/rate_limit", RateLimit::RULE.to_owned());
+    }
+
+    /// How many of its tasks may run at once, and begin in a while.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_concurrent: self.max_concurrent,
+            concurrency_key: self.concurrency_key.clone(),
+            max_concurrent_per_key: self.max_concurrent_per_key,
+            rate_limit: self.rate_limit,
+        }
     }
 
     /// Wall time of an attempt.
@@ -304,6 +375,12 @@ pub const LABEL_RULE: &str = "at most 64 labels; keys of 1 to 128 and values of 
 /// Whether labels are within [`LABEL_RULE`].
 pub fn labels_are_sound(labels: &BTreeMap<String, String>) -> bool {
     labels.len() <= 64 && labels.iter().all(|(key, value)| (1..=128).contains(&key.len()) && value.len() <= 256 && is_plain(key) && is_plain(value))
+}
+
+/// Whether a text is a JSON Pointer to something inside of a document.
+fn is_pointer(text: &str) -> bool {
+    let escapes_are_whole = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    text.starts_with('/') && text.len() <= limit::bounds::KEY_BYTES_MAX && escapes_are_whole && !text.chars().any(char::is_control)
 }
 
 /// Whether a text may stand in a field for people.

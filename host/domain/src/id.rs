@@ -85,6 +85,11 @@ id!(
     "tsk_"
 );
 id!(
+    /// A user's continuing work.
+    SessionId,
+    "ses_"
+);
+id!(
     /// Somebody's order.
     ControlEventId,
     "ctl_"
@@ -103,6 +108,11 @@ pub trait IdSource: Send + Sync {
     /// The id of a new task.
     fn task(&self) -> TaskId {
         TaskId(self.next())
+    }
+
+    /// The id of a new session.
+    fn session(&self) -> SessionId {
+        SessionId(self.next())
     }
 
     /// The id of a new order.

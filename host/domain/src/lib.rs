@@ -6,8 +6,10 @@
 //! - [`clock`]: instants in microseconds, and the clock that is handed in
 //! - [`json`]: JSON text that was checked once, at the border
 //! - [`name`]: what people may call things
-//! - [`definition`], [`code_ref`], [`module`]: the templates, and the code behind them
+//! - [`definition`], [`code_ref`], [`module`], [`container`]: the templates, and the code behind them
 //! - [`schedule`]: when definitions fire by themselves
+//! - [`limit`]: how many tasks may run at once, and how many may begin in a while
+//! - [`session`]: a user's continuing work, over several traces
 //! - [`trace`], [`task`]: one run, and the nodes of its tree
 //! - [`event`], [`control`]: what happened, and what somebody ordered
 //! - [`lifecycle`]: the state machine of a task; the only place that decides transitions
@@ -24,16 +26,19 @@ pub mod aggregation;
 pub mod clock;
 pub mod code_ref;
 pub mod codes;
+pub mod container;
 pub mod control;
 pub mod definition;
 pub mod event;
 pub mod id;
 pub mod json;
 pub mod lifecycle;
+pub mod limit;
 pub mod module;
 pub mod name;
 pub mod retry;
 pub mod schedule;
+pub mod session;
 pub mod split;
 pub mod step;
 pub mod task;

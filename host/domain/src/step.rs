@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::code_ref::CodeRef;
+use crate::code_ref::{CodeRef, Lane};
 use crate::definition::{Definition, DefinitionSpec, bounds};
-use crate::id::{TaskId, TraceId};
+use crate::id::{SessionId, TaskId, TraceId};
 use crate::json::Json;
 use crate::name::Key;
+use crate::session::{StepSession, WorkspaceAccess};
 use crate::split::{ChildRequest, SplitRefused};
 use crate::task::{ActorType, Leg, Output, TaskError, TaskResult};
 use crate::word_enum;
@@ -61,6 +62,8 @@ pub struct Step {
     pub timeout: Duration,
     /// The same instant for people and guests, by the host's clock.
     pub deadline: Timestamp,
+    /// The session of its trace, as far as the definition is granted it.
+    pub session: Option<StepSession>,
 }
 
 impl Step {
@@ -195,6 +198,33 @@ pub trait StepHost: Send + Sync {
     /// Results to fold, those strictly after a task: of the children in [`Leg::Aggregate`], of the dependencies for an aggregator. `limit` is cut to
     /// 1..=[`RESULT_PAGE_MAX`].
     async fn results(&self, after: Option<TaskId>, limit: u32) -> Result<ResultPage, HostTrouble>;
+
+    /// What the code calls the session from now on. Kept with the step's good end; only where the step has a session.
+    fn set_sdk_session_id(&self, id: String);
+}
+
+/// Has the workspaces of sessions ready for steps.
+#[async_trait]
+pub trait WorkspaceProvider: Send + Sync + std::fmt::Debug {
+    /// Makes a session's workspace ready, and brings it back where it was archived. An error ends the step.
+    async fn open(&self, session: SessionId, access: WorkspaceAccess) -> Result<StepSession, StepFailure>;
+
+    /// Ends when the workspace holds more than it may, with how the step that writes there is to end. It looks from time to time: a step may write
+    /// more in between.
+    async fn filled(&self, session: &StepSession) -> StepFailure;
+
+    /// A step that had it has ended. An error is how the step ended: it left more than the workspace may hold.
+    async fn close(&self, session: &StepSession) -> Result<(), StepFailure>;
+}
+
+/// Keeps something running for sessions, such as containers.
+#[async_trait]
+pub trait SessionKeeper: Send + Sync {
+    /// Sessions that it keeps something for.
+    fn held(&self) -> Vec<SessionId>;
+
+    /// The session is idle, archived or closed: what is kept for it may go.
+    async fn let_go(&self, session: SessionId);
 }
 
 /// How a failure is to be taken.
@@ -262,11 +292,34 @@ pub struct CodeProblem {
     pub message: String,
 }
 
+/// What became of the end of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is the task's, durably.
+    Kept,
+    /// The claim was no longer the task's: nothing of it counts.
+    Refused,
+    /// It is not known: the host goes down.
+    Unknown,
+}
+
+/// Rings when an executor has room that it did not have before.
+pub type Bell = Arc<dyn Fn() + Send + Sync>;
+
 /// Runs steps.
 #[async_trait]
 pub trait Executor: Send + Sync {
     /// Whether this executor is the one for the code.
     fn runs(&self, code: &CodeRef) -> bool;
+
+    /// How many steps it can hold just now, those that it holds included, for each lane that it takes steps from. Nothing is claimed
+    /// beyond that. Of [`Lane::Process`] the engine knows by itself.
+    fn slots(&self) -> Vec<(Lane, u32)> {
+        Vec::new()
+    }
+
+    /// Is handed the bell to ring when [`Self::slots`] has grown.
+    fn take_bell(&self, _bell: Bell) {}
 
     /// Looks whether the definition's code is there and fits what it grants.
     async fn check(&self, spec: &DefinitionSpec) -> Result<(), CodeProblem>;
@@ -274,6 +327,9 @@ pub trait Executor: Send + Sync {
     /// Runs one step to its end. Keeps within [`Step::timeout`] and the definition's resource profile, and ends soon after
     /// [`StepHost::stop`] says so, whatever the code does.
     async fn run(&self, step: Arc<Step>, host: Arc<dyn StepHost>) -> StepEnd;
+
+    /// Is told what became of the end of a step that it ran, of every lane but [`Lane::Process`].
+    fn settled(&self, _task: TaskId, _fence: u64, _settled: Settled) {}
 }
 
 /// Why there is no object of outputs by key.

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregation::ChildCounts;
 use crate::clock::Timestamp;
+use crate::code_ref::Lane;
 use crate::codes;
 use crate::id::{TaskId, TraceId};
 use crate::json::Json;
+use crate::limit::Gate;
 use crate::name::{Key, Name};
 use crate::word_enum;
 
@@ -171,6 +173,15 @@ pub struct TaskResult {
     pub error: Option<TaskError>,
 }
 
+/// What a task waits for that could be claimed but for a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitWait {
+    /// Which limit.
+    pub gate: Gate,
+    /// When it lets the next one in, if time alone tells.
+    pub opens_at: Option<Timestamp>,
+}
+
 /// A task as readers see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
@@ -230,6 +241,10 @@ pub struct Task {
     pub run_after: Option<Timestamp>,
     /// Whether it is the operator's night that it waits for.
     pub waits_for_night: bool,
+    /// Where it waits to be claimed, by what runs its code.
+    pub lane: Lane,
+    /// The limit that it waits for.
+    pub limit: Option<LimitWait>,
     /// Which host runs it.
     pub lease_owner: Option<String>,
     /// Until when that host may.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::id::{TaskId, TraceId};
+use crate::id::{SessionId, TaskId, TraceId};
 use crate::json::Json;
 use crate::name::Name;
 use crate::task::{Output, Status, TaskError};
@@ -95,6 +95,8 @@ pub struct Trace {
     pub rerun_of: Option<TraceId>,
     /// The instant of its schedule that it was begun for.
     pub cron_trigger_time: Option<Timestamp>,
+    /// The session that it is part of.
+    pub session_id: Option<SessionId>,
     /// The root of its tree.
     pub root_task_id: TaskId,
     /// PENDING until the first step begins, RUNNING until the root has ended, then the root's.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use tokio::time::Instant;
 use tower_domain::clock::Timestamp;
 use tower_domain::definition::Definition;
 use tower_domain::json::Json;
@@ -13,6 +14,7 @@ use tower_domain::split::Definitions;
 use tower_store::StoreError;
 use tower_store::definitions::DefinitionStore;
 
+use crate::hosts::LOOK_EVERY;
 use crate::orders::ParamError;
 
 /// Most errors that one check of params reports.
@@ -60,15 +62,17 @@ pub(crate) fn errors_of(schema: &jsonschema::Validator, params: &Json) -> Vec<Pa
 /// What was loaded so far.
 pub(crate) struct Catalog {
     store: Arc<dyn DefinitionStore>,
-    current: RwLock<HashMap<Name, Arc<Loaded>>>,
+    current: RwLock<HashMap<Name, (Instant, Arc<Loaded>)>>,
     versions: RwLock<HashMap<(Name, u32), Arc<Loaded>>>,
     /// Raised by every change: what was read before one is not kept after it.
     changes: AtomicU64,
+    /// Whether other hosts may change definitions: then what was read is only believed for a second, in case nobody told of it.
+    shared: bool,
 }
 
 impl Catalog {
-    pub(crate) fn new(store: Arc<dyn DefinitionStore>) -> Self {
-        Self { store, current: RwLock::default(), versions: RwLock::default(), changes: AtomicU64::new(0) }
+    pub(crate) fn new(store: Arc<dyn DefinitionStore>, shared: bool) -> Self {
+        Self { store, current: RwLock::default(), versions: RwLock::default(), changes: AtomicU64::new(0), shared }
     }
 
     /// A definition has changed.
@@ -78,17 +82,26 @@ impl Catalog {
         current.remove(id);
     }
 
+    /// Some definition has changed.
+    pub(crate) fn forget_all(&self) {
+        let mut current = self.current.write();
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        current.clear();
+    }
+
     /// The current version.
     pub(crate) async fn current(&self, id: &Name) -> Result<Option<Arc<Loaded>>, StoreError> {
-        if let Some(loaded) = self.current.read().get(id) {
+        if let Some((read_at, loaded)) = self.current.read().get(id)
+            && (!self.shared || read_at.elapsed() < LOOK_EVERY)
+        {
             return Ok(Some(loaded.clone()));
         }
-        let seen = self.changes.load(Ordering::SeqCst);
+        let (seen, read_at) = (self.changes.load(Ordering::SeqCst), Instant::now());
         let Some(definition) = self.store.find(id).await? else { return Ok(None) };
         let loaded = self.keep(definition)?;
         let mut current = self.current.write();
         if self.changes.load(Ordering::SeqCst) == seen {
-            current.insert(id.clone(), loaded.clone());
+            current.insert(id.clone(), (read_at, loaded.clone()));
         }
         Ok(Some(loaded))
     }

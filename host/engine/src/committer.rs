@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tower_domain::clock::Timestamp;
 use tower_domain::codes;
-use tower_domain::id::TaskId;
+use tower_domain::id::{TaskId, TraceId};
 use tower_domain::step::StepFailure;
 use tower_store::StoreError;
 use tower_store::fault::{self, Point};
 use tower_store::work::{Batch, Claim, Command, Expire, Settle, SettledEnd};
 
 use crate::commit::{CommitReceiver, Order};
+use crate::hosts::LOOK_EVERY;
 use crate::inner::Inner;
 use crate::orders::StoreFailure;
 
@@ -23,39 +23,64 @@ const BATCH_MAX: usize = 2_000;
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How often callers' keys that are too old are looked for.
 const FORGET_KEYS_EVERY: Duration = Duration::from_secs(5);
+/// How long a host waits for what others hold back.
+const ELSEWHERE: Duration = Duration::from_millis(5);
 /// Longest sleep of the committer; a bound for waits that a clock step would stretch.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// Commits until the engine is stopped and nothing is left.
 pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
-    let mut next_due: Option<Timestamp> = None;
+    let mut next_due: Option<Instant> = None;
     let mut more = true;
+    // What can be claimed is held back by other hosts just now: they are done in a moment.
+    let mut elsewhere = false;
     let mut held_back: Vec<Order> = Vec::new();
+    // What was written in this life: how much went into one transaction.
+    let (mut batches, mut written) = (0_u64, 0_u64);
+    // Large cancels that are under way.
+    let mut unswept: Vec<TraceId> = Vec::new();
     let mut upkeep_pace = Pace::new(inner.config.lease / 3, Instant::now());
     let mut keys_pace = Pace::new(FORGET_KEYS_EVERY, Instant::now());
+    let mut look_pace = Pace::new(if inner.config.shared { LOOK_EVERY } else { SLEEP_MAX }, Instant::now());
     loop {
         let mut orders = std::mem::take(&mut held_back);
         if !orders.is_empty() {
             tokio::time::sleep(RETRY_AFTER).await;
-        } else if !more {
-            let longest = if inner.is_healthy() { SLEEP_MAX } else { RETRY_AFTER };
-            let due = next_due.map_or(longest, |at| at.since(inner.clock.now()).min(longest));
+        } else if unswept.is_empty() && (!more || elsewhere) {
+            let longest = if more {
+                ELSEWHERE
+            } else if inner.is_healthy() {
+                SLEEP_MAX
+            } else {
+                RETRY_AFTER
+            };
+            let due = next_due.map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
             tokio::select! {
                 biased;
                 _ = from.orders.recv_many(&mut orders, BATCH_MAX) => {}
                 () = inner.stop.cancelled() => break,
-                () = tokio::time::sleep_until(upkeep_pace.at.min(keys_pace.at)) => {}
+                () = tokio::time::sleep_until(upkeep_pace.at.min(keys_pace.at).min(look_pace.at)) => {}
                 () = from.wake.notified() => {}
                 () = tokio::time::sleep(due) => {}
             }
         }
         // Looked at in every round, so that no load keeps it from its turn; and noted before the outcomes are gathered: a step that is not
         // among those that are held has ended, and its outcome is among those that are gathered.
-        let held = upkeep_pace.is_due(Instant::now()).then(|| inner.claims.held());
+        // A host whose leases may be over renews them before it begins anything, and so with whatever it commits next.
+        let held = (upkeep_pace.is_due(Instant::now()) | inner.has_lapsed()).then(|| inner.claims.held());
+        let look = (look_pace.is_due(Instant::now()) && inner.config.shared) | inner.company.take_look();
         while orders.len() < BATCH_MAX
             && let Ok(order) = from.orders.try_recv()
         {
             orders.push(order);
+        }
+        orders.extend(std::mem::take(&mut unswept).into_iter().map(|trace| Order { command: Command::Sweep(trace), reply: None }));
+        let renewing = held.as_ref().map(|_| Instant::now() + inner.config.lease);
+        if held.is_none() && look {
+            let held = inner.claims.held();
+            if !held.is_empty() {
+                orders.push(Order { command: Command::Renew { host: inner.config.host.clone(), held, lease: None }, reply: None });
+            }
         }
         if let Some(held) = held {
             let all_gathered = orders.len() < BATCH_MAX;
@@ -65,10 +90,20 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
             let not_before = inner.config.keys_not_before(inner.clock.now());
             orders.push(Order { command: Command::ForgetKeys { not_before }, reply: None });
         }
+        let commands = orders.len() as u64;
         let outcome = commit(&inner, orders, true).await;
+        if outcome.committed && (commands > 0 || outcome.has_claimed) {
+            batches += 1;
+            written += commands;
+        }
         next_due = outcome.next_due;
+        unswept = outcome.unswept;
+        if let (Some(until), true) = (renewing, outcome.committed) {
+            inner.company.renewed(until);
+        }
         held_back = outcome.held_back;
-        more = outcome.more_ready && inner.claims.room() > 0;
+        more = (outcome.more_ready && inner.claims.room() > 0) || (outcome.more_elsewhere && !inner.room_elsewhere().is_empty());
+        elsewhere = inner.config.shared && !outcome.has_claimed;
         if inner.stop.is_cancelled() && !held_back.is_empty() {
             // The database is gone as well: the leases lapse, and the tasks run again.
             break;
@@ -79,8 +114,13 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
         rest.push(order);
     }
     if !rest.is_empty() {
-        commit(&inner, rest, false).await;
+        let commands = rest.len() as u64;
+        if commit(&inner, rest, false).await.committed {
+            batches += 1;
+            written += commands;
+        }
     }
+    tracing::info!(batches, commands = written, "all that was to be written is");
 }
 
 /// When something is done that is done again and again. A process that was held up is late once, and not many times in a row.
@@ -109,8 +149,7 @@ async fn upkeep(inner: &Inner, held: Vec<TaskId>, all_gathered: bool) -> Vec<Ord
     let mut commands = Vec::new();
     if !held.is_empty() && fault::point(Point::Renewing).await.is_ok() {
         // Before the next, so that a host that was away for long does not take back what it still holds.
-        let until = inner.clock.now().plus(inner.config.lease);
-        commands.push(Command::Renew { host: inner.config.host.clone(), held, until });
+        commands.push(Command::Renew { host: inner.config.host.clone(), held, lease: Some(inner.config.lease) });
     }
     if all_gathered {
         commands.push(Command::Expire(Expire::Overdue));
@@ -118,18 +157,36 @@ async fn upkeep(inner: &Inner, held: Vec<TaskId>, all_gathered: bool) -> Vec<Ord
     commands.into_iter().map(|command| Order { command, reply: None }).collect()
 }
 
+#[derive(Default)]
 struct Outcome {
-    next_due: Option<Timestamp>,
+    /// Whether all of it was written.
+    committed: bool,
+    next_due: Option<Instant>,
     more_ready: bool,
+    more_elsewhere: bool,
+    has_claimed: bool,
+    unswept: Vec<TraceId>,
     held_back: Vec<Order>,
 }
 
 async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outcome {
-    let now = inner.clock.now();
+    let (now, begun) = (inner.clock.now(), Instant::now());
     let room = if may_claim { inner.claims.room() } else { 0 };
-    let claim = (room > 0).then(|| Claim { host: inner.config.host.clone(), limit: room, lease_until: now.plus(inner.config.lease) });
+    let elsewhere = if may_claim { inner.room_elsewhere() } else { Vec::new() };
+    let claim = (room > 0 || !elsewhere.is_empty()).then(|| Claim { host: inner.config.host.clone(), limit: room, elsewhere, lease: inner.config.lease });
     let commands: Vec<Command> = orders.iter().map(|order| order.command.clone()).collect();
-    let batch = Batch { now, host: inner.config.host.clone(), trace_tasks_max: inner.config.trace_tasks_max, night: inner.config.night, commands, claim };
+    let config = &inner.config;
+    let batch = Batch {
+        now,
+        host: config.host.clone(),
+        trace_tasks_max: config.trace_tasks_max,
+        cancel_max: config.cancel_max,
+        night: config.night,
+        user_max_concurrent: config.user_max_concurrent,
+        others: inner.company.others(),
+        commands,
+        claim,
+    };
     match inner.stores.work.commit(batch).await {
         Ok(mut committed) => {
             // The batch may have written nothing: whether writing works again is known only once it did.
@@ -141,7 +198,10 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
                 journal.dead_are_known();
             }
             let answers = std::mem::take(&mut committed.answers);
-            let (next_due, more_ready) = (committed.next_due, committed.more_ready);
+            // By the database's clock, which may be another than this host's.
+            let next_due = committed.next_due.map(|at| begun + at.since(committed.now));
+            let (more_ready, more_elsewhere) = (committed.more_ready, committed.more_elsewhere);
+            inner.claims.lose(&committed.lost);
             inner.heed(&committed.to_tell);
             inner.tell_readers(std::mem::take(&mut committed.events), &committed.ended);
             if !committed.ended.is_empty() {
@@ -153,8 +213,9 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
                     let _ = reply.send(Ok(answer));
                 }
             }
+            let (has_claimed, unswept) = (!committed.claimed.is_empty(), std::mem::take(&mut committed.unswept));
             inner.begin(committed.claimed);
-            Outcome { next_due, more_ready, held_back: Vec::new() }
+            Outcome { committed: true, next_due, more_ready, more_elsewhere, has_claimed, unswept, held_back: Vec::new() }
         }
         Err(error) => {
             let outage = error.is_outage();
@@ -162,14 +223,14 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
             // A batch of nothing fails at the claim: no work is taken while that lasts.
             inner.set_healthy(!outage && !orders.is_empty());
             if outage || orders.len() <= 1 {
-                return Outcome { next_due: None, more_ready: false, held_back: refuse(orders, error, outage) };
+                return Outcome { held_back: refuse(orders, error, outage), ..Outcome::default() };
             }
             // One command that the store cannot digest must not take the others with it.
             let mut held_back = Vec::new();
             for order in orders {
                 held_back.extend(Box::pin(commit(inner, vec![order], false)).await.held_back);
             }
-            Outcome { next_due: None, more_ready: true, held_back }
+            Outcome { more_ready: true, held_back, ..Outcome::default() }
         }
     }
 }
@@ -180,25 +241,25 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
     let mut held_back = Vec::new();
     for order in orders {
         match (order.reply, order.command) {
-            (Some(reply), _) => {
+            // Whoever ended a step is told once it is known.
+            (reply @ Some(_), command @ Command::Settle(_)) if outage => held_back.push(Order { command, reply }),
+            (Some(reply), command) => {
                 let _ = reply.send(Err(failure.clone()));
+                if let Command::Settle(settle) = command {
+                    held_back.extend(undigested(*settle));
+                }
             }
             (None, command @ (Command::Settle(_) | Command::Observe(_) | Command::Expire(Expire::Host { .. }))) if outage => {
                 held_back.push(Order { command, reply: None })
             }
-            // An outcome that the store cannot digest: the attempt ends all the same, and says so.
-            (None, Command::Settle(settle)) if matches!(settle.end, SettledEnd::Finished { .. }) => {
-                let failure = StepFailure::fatal(codes::HOST_BUG.name, "the outcome could not be stored; the host's log says more");
-                let end = SettledEnd::Failed { failure, delay: Duration::ZERO };
-                held_back.push(Order { command: Command::Settle(Box::new(Settle { end, ..*settle })), reply: None });
-            }
+            (None, Command::Settle(settle)) => held_back.extend(undigested(*settle)),
             (
                 None,
                 Command::Submit(_)
                 | Command::Fire(_)
                 | Command::ChangeSchedule(_)
-                | Command::Settle(_)
                 | Command::Control(_)
+                | Command::Sweep(_)
                 | Command::Observe(_)
                 | Command::PostEvent(_)
                 | Command::Renew { .. }
@@ -208,6 +269,16 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
         }
     }
     held_back
+}
+
+/// An outcome that the store cannot digest: the attempt ends all the same, and says so.
+fn undigested(settle: Settle) -> Option<Order> {
+    if !matches!(settle.end, SettledEnd::Finished { .. }) {
+        return None;
+    }
+    let failure = StepFailure::fatal(codes::HOST_BUG.name, "the outcome could not be stored; the host's log says more");
+    let end = SettledEnd::Failed { failure, delay: Duration::ZERO };
+    Some(Order { command: Command::Settle(Box::new(Settle { end, ..settle })), reply: None })
 }
 
 /// An error with its causes on one line.

@@ -11,13 +11,14 @@ use tokio_util::task::TaskTracker;
 use tower_domain::clock::Clock;
 use tower_domain::codes;
 use tower_domain::control::{ControlAction, ControlEvent};
-use tower_domain::definition::{DefinitionSpec, FieldError, bounds, is_plain, labels_are_sound};
+use tower_domain::definition::{Definition, DefinitionSpec, FieldError, bounds, is_plain, labels_are_sound};
 use tower_domain::event::EventType;
 use tower_domain::id::{IdSource, TaskId, TraceId};
 use tower_domain::json::Json;
+use tower_domain::limit::Gates;
 use tower_domain::name::Name;
-use tower_domain::schedule::{Plan, Window};
-use tower_domain::step::{Executor, Stop};
+use tower_domain::schedule::{Plan, Window, check};
+use tower_domain::step::{CodeProblem, Executor, Stop};
 use tower_domain::task::{ActorType, clean};
 use tower_domain::trace::{Trace, TriggerType};
 use tower_store::definitions::Put;
@@ -30,12 +31,14 @@ use crate::commit;
 use crate::committer;
 use crate::config::EngineConfig;
 use crate::feed::{Feed, Follow};
+use crate::hosts::{self, Company};
 use crate::inner::Inner;
 use crate::journal::Journal;
 use crate::orders::{
-    Control, ControlOutcome, ControlRequest, DefinitionError, EventVerdict, IdempotencyKey, Load, OrderError, ParamError, PostedEvent, RerunRequest,
+    Control, ControlOutcome, ControlRequest, DefinitionError, EventVerdict, IdempotencyKey, LaneLoad, Load, OrderError, ParamError, PostedEvent, RerunRequest,
     StoreFailure, Trigger, TriggerError, Triggered,
 };
+use crate::retention;
 use crate::running::Claims;
 use crate::scheduler::{self, SchedulerBell};
 
@@ -81,12 +84,13 @@ impl Engine {
         let stop = CancellationToken::new();
         let (commits, receiver) = commit::channel();
         let inner = Arc::new(Inner {
-            catalog: Catalog::new(stores.definitions.clone()),
+            catalog: Catalog::new(stores.definitions.clone(), config.shared),
             claims: Claims::new(config.slots.max(1), config.claims_ahead),
-            feed: Arc::new(Feed::new()),
+            feed: Arc::new(Feed::new(config.shared)),
             observers: Mutex::default(),
             waiters: Mutex::default(),
             scheduler: SchedulerBell::default(),
+            company: Company::new(config.shared, config.lease),
             tracker: TaskTracker::new(),
             hard_stop: CancellationToken::new(),
             healthy: AtomicBool::new(true),
@@ -99,18 +103,37 @@ impl Engine {
             journal,
             stop,
         });
+        for executor in &inner.executors {
+            let commits = inner.commits.clone();
+            executor.take_bell(Arc::new(move || commits.wake()));
+        }
         // Queued before the committer runs: the first batch takes back, the same batch claims.
         inner.commits.tell(Command::Expire(Expire::Host { host: inner.config.host.clone(), suspects }));
         inner.tracker.spawn(committer::run(receiver, inner.clone()));
         inner.tracker.spawn(inner.clone().write_reports());
+        inner.tracker.spawn(hosts::beat(inner.clone()));
+        inner.tracker.spawn(hosts::listen(inner.clone()));
+        if inner.config.shared {
+            inner.tracker.spawn(hosts::guard_leases(inner.clone()));
+        }
+        if let Some(kept) = inner.config.retention {
+            inner.tracker.spawn(retention::run(inner.clone(), kept));
+        }
         let engine = Self { inner };
-        engine.inner.tracker.spawn(scheduler::run(engine.clone()));
+        if engine.inner.config.schedules {
+            engine.inner.tracker.spawn(scheduler::run(engine.clone()));
+        }
         Ok(engine)
     }
 
     /// What it is built on: readers go straight there.
     pub fn stores(&self) -> &Stores {
         &self.inner.stores
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.inner.config
     }
 
     /// The clock that it was given.
@@ -128,6 +151,20 @@ impl Engine {
         self.inner.claims.load()
     }
 
+    /// What it does in lanes other than that of the process: how many steps it can hold in each, and how many it holds.
+    pub fn lanes(&self) -> Vec<LaneLoad> {
+        let mut running = self.inner.claims.elsewhere();
+        let mut lanes: Vec<LaneLoad> = self
+            .inner
+            .executors
+            .iter()
+            .flat_map(|executor| executor.slots())
+            .map(|(lane, slots)| LaneLoad { running: running.remove(&lane).unwrap_or(0), lane, slots })
+            .collect();
+        lanes.extend(running.into_iter().map(|(lane, running)| LaneLoad { lane, running, slots: running }));
+        lanes
+    }
+
     /// Whether the last thing that was to be written was written.
     pub fn is_healthy(&self) -> bool {
         self.inner.is_healthy()
@@ -135,10 +172,17 @@ impl Engine {
 
     /// Begins a trace. Answers once it is durable. A key that was used before is answered with what it began, whatever has become of the
     /// definition since.
-    pub async fn trigger(&self, trigger: Trigger) -> Result<Triggered, TriggerError> {
+    pub async fn trigger(&self, mut trigger: Trigger) -> Result<Triggered, TriggerError> {
         let loaded = self.inner.catalog.current(&trigger.definition_id).await.map_err(StoreFailure::from)?;
         let loaded = loaded.ok_or_else(|| TriggerError::UnknownDefinition(trigger.definition_id.clone()))?;
         let key = trigger.idempotency_key.clone();
+        let session = trigger.session_id;
+        if let Some(id) = session {
+            match self.session_for(id, trigger.user_id.as_deref()).await {
+                Ok(session) => trigger.user_id = Some(session.user_id),
+                Err(refused) => return self.begun_before(key, refused).await,
+            }
+        }
         // By hand it needs to be told when; its schedule knows.
         let needs_time = trigger.window.unwrap_or(loaded.definition.spec.window) == Window::Scheduled && trigger.run_at.is_none();
         let no_time = || {
@@ -155,6 +199,7 @@ impl Engine {
             Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
             Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
             Answer::KeyTaken { trace_id } => Err(TriggerError::KeyTaken { trace_id }),
+            Answer::SessionClosed => Err(session.map_or(TriggerError::ShuttingDown, TriggerError::SessionClosed)),
             other => Err(StoreFailure::from(StoreError::Inconsistent { table: "traces", what: format!("a new trace was answered with {other:?}") }).into()),
         }
     }
@@ -195,6 +240,7 @@ impl Engine {
         if !is_plain(&user_id) {
             return Err(bad("/user_id", format!("at most {} bytes of text without control characters", bounds::TEXT_BYTES_MAX)));
         }
+        let gates = self.gates(&loaded.definition, &params, &user_id);
         Ok(NewTrace {
             trace_id: self.inner.ids.trace(),
             root_task_id: self.inner.ids.task(),
@@ -214,9 +260,18 @@ impl Engine {
             is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
             run_after: trigger.run_at,
             window: trigger.window.unwrap_or(spec.window),
+            lane: spec.code_ref.lane(),
+            gates,
             rerun: None,
             cron_trigger_time: None,
+            session_id: trigger.session_id,
         })
+    }
+
+    /// What a root passes before it can be claimed.
+    fn gates(&self, definition: &Definition, params: &Json, user_id: &str) -> Gates {
+        let user = self.inner.config.user_max_concurrent.map(|_| user_id);
+        Gates::of(&definition.id, &definition.spec.limits(), params, user)
     }
 
     fn idempotency(&self, key: IdempotencyKey) -> Idempotency {
@@ -237,6 +292,7 @@ impl Engine {
         let by = clean(&by, bounds::TEXT_BYTES_MAX);
         let first = from.as_ref().map(|from| from.task_id);
         let order = self.order(ControlAction::Retry, trace, first, by.clone(), &reason);
+        let gates = self.gates(&loaded.definition, &old.params, &old.user_id);
         let new = NewTrace {
             trace_id: ids.trace(),
             root_task_id: ids.task(),
@@ -256,13 +312,17 @@ impl Engine {
             is_leaf_agent: spec.actor_type == ActorType::Agent && spec.max_layers == 0,
             run_after: None,
             window: spec.window,
+            lane: spec.code_ref.lane(),
+            gates,
             rerun: Some(Rerun { of: trace, from, order, ids: IdMaker(Arc::new(move || ids.task())) }),
             cron_trigger_time: None,
+            session_id: old.session_id,
         };
         match self.inner.commits.ask(Command::Submit(Box::new(new))).await.ok_or(OrderError::ShuttingDown)?? {
             Answer::Submitted { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: false }),
             Answer::Replayed { trace_id, root_task_id } => Ok(Triggered { trace_id, root_task_id, replayed: true }),
             Answer::NotEnded => Err(OrderError::NotEnded(trace)),
+            Answer::SessionClosed => Err(OrderError::SessionClosed(trace)),
             Answer::NothingToRetry => Err(OrderError::NothingToRetry(trace)),
             Answer::NotReached => Err(first.map_or(OrderError::NotFound, OrderError::NotReached)),
             Answer::KeyTaken { trace_id } => Err(OrderError::KeyTaken { trace_id }),
@@ -333,9 +393,18 @@ impl Engine {
         futures::future::try_join_all(asked).await
     }
 
+    /// What is wrong with a schedule that fires more often than the operator allows.
+    pub fn too_often(&self, spec: &DefinitionSpec) -> Option<FieldError> {
+        check::too_often(spec, self.inner.config.schedule_interval_min)
+    }
+
     /// Saves a definition, once it is known to be sound and its code to be there.
     pub async fn put_definition(&self, id: &Name, spec: DefinitionSpec, expected: Option<u32>) -> Result<Put, DefinitionError> {
         let mut fields = spec.check();
+        // One that is switched off fires never; else it could not be switched off once the operator allows less.
+        if spec.is_active {
+            fields.extend(self.too_often(&spec));
+        }
         if spec.params_schema.as_ref().is_some_and(|schema| schema.as_str().len() > bounds::JSON_BYTES_MAX) {
             fields.push(FieldError { pointer: "/params_schema", message: format!("at most {} bytes", bounds::JSON_BYTES_MAX) });
         }
@@ -353,14 +422,17 @@ impl Engine {
             }
         }
         // One that is switched off needs no code; else it could not be switched off once its code or its folder is gone.
-        if spec.is_active
-            && let Some(executor) = self.inner.executors.iter().find(|executor| executor.runs(&spec.code_ref))
-        {
-            executor.check(&spec).await?;
+        if spec.is_active {
+            match self.inner.executors.iter().find(|executor| executor.runs(&spec.code_ref)) {
+                Some(executor) => executor.check(&spec).await?,
+                None => return Err(CodeProblem { code: codes::NO_EXECUTOR.name, message: format!("this host has no executor for {}", spec.code_ref) }.into()),
+            }
         }
         let put = self.inner.stores.definitions.put(id, &spec, expected, self.inner.clock.now()).await.map_err(StoreFailure::from)?;
         self.inner.catalog.forget(id);
         self.inner.scheduler.ring();
+        // Tasks may have waited for a limit that is another now.
+        self.inner.commits.wake();
         Ok(put)
     }
 
@@ -376,16 +448,18 @@ impl Engine {
             let mut waiters = self.inner.waiters.lock();
             waiters.entry(trace).or_insert_with(|| watch::channel(()).0).subscribe()
         };
-        let read = &self.inner.stores.read;
-        let now = read.trace(trace).await.map_err(StoreFailure::from)?;
-        let found = match now {
-            Some(found) if !found.status.is_terminal() => {
-                // The sender is dropped when the trace ends.
-                let _ = tokio::time::timeout(at_most, async { while ended.changed().await.is_ok() {} }).await;
-                read.trace(trace).await.map_err(StoreFailure::from)?
+        let deadline = tokio::time::Instant::now() + at_most;
+        let mut found = self.inner.stores.read.trace(trace).await.map_err(StoreFailure::from)?;
+        while found.as_ref().is_some_and(|found| !found.status.is_terminal()) && tokio::time::Instant::now() < deadline {
+            // The sender is dropped when the trace ends here, and sends when another host tells of it; that may be lost.
+            let longest = if self.inner.config.shared { hosts::LOOK_EVERY } else { at_most };
+            let look = deadline.min(tokio::time::Instant::now() + longest);
+            let gone = matches!(tokio::time::timeout_at(look, ended.changed()).await, Ok(Err(_)));
+            found = self.inner.stores.read.trace(trace).await.map_err(StoreFailure::from)?;
+            if gone {
+                break;
             }
-            found => found,
-        };
+        }
         drop(ended);
         let mut waiters = self.inner.waiters.lock();
         if waiters.get(&trace).is_some_and(|sender| sender.receiver_count() == 0) {
@@ -411,10 +485,11 @@ impl Engine {
                 fence: claimed.fence,
                 started_at: now,
                 end: SettledEnd::Released,
+                sdk_session_id: None,
             })));
         }
         // Behind whatever is at the disk now: what that claims comes back before this is answered.
-        let renew = Command::Renew { host: self.inner.config.host.clone(), held: self.inner.claims.held(), until: now.plus(self.inner.config.lease) };
+        let renew = Command::Renew { host: self.inner.config.host.clone(), held: self.inner.claims.held(), lease: Some(self.inner.config.lease) };
         let _ = self.inner.commits.ask(renew).await;
         if tokio::time::timeout(grace, self.inner.claims.idle()).await.is_err() {
             self.inner.claims.stop_all(Stop::Released);

@@ -1,6 +1,6 @@
 //! Live events to any number of readers. What a slow reader misses it reads from the store: nothing piles up here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,22 +17,34 @@ use crate::orders::StoreFailure;
 const BEHIND_MAX: usize = 64;
 /// Events that are read from the store at a time.
 const READ_EVENTS: u32 = 500;
-/// How often a reader that hears nothing looks at the store, in case another host moved the trace.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often a reader that hears nothing looks at the store where nobody else moves traces.
+const LOOK_ALONE_EVERY: Duration = Duration::from_secs(5);
 
 type Batch = Arc<[TaskEvent]>;
 
 /// Hands committed events on.
 pub(crate) struct Feed {
-    topics: Mutex<HashMap<TraceId, broadcast::Sender<Batch>>>,
+    topics: Mutex<BTreeMap<TraceId, broadcast::Sender<Batch>>>,
+    /// How often a reader that hears nothing looks at the store.
+    look_every: Duration,
 }
 
 impl Feed {
-    pub(crate) fn new() -> Self {
-        Self { topics: Mutex::default() }
+    /// For a host that is alone, or for one that is not.
+    pub(crate) fn new(shared: bool) -> Self {
+        Self { topics: Mutex::default(), look_every: if shared { crate::hosts::LOOK_EVERY } else { LOOK_ALONE_EVERY } }
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TraceId, broadcast::Sender<Batch>>> {
+    /// Has readers of these traces, or of all, look at the store: another host has moved them.
+    pub(crate) fn stir(&self, traces: Option<&[TraceId]>) {
+        for (trace, topic) in self.lock().iter() {
+            if traces.is_none_or(|traces| traces.contains(trace)) {
+                let _ = topic.send(Batch::from([]));
+            }
+        }
+    }
+
+    fn lock(&self) -> parking_lot::MutexGuard<'_, BTreeMap<TraceId, broadcast::Sender<Batch>>> {
         self.topics.lock()
     }
 
@@ -42,7 +54,7 @@ impl Feed {
         if topics.is_empty() {
             return;
         }
-        let mut by_trace: HashMap<TraceId, Vec<TaskEvent>> = HashMap::new();
+        let mut by_trace: BTreeMap<TraceId, Vec<TaskEvent>> = BTreeMap::new();
         for event in events {
             if topics.contains_key(&event.trace_id) {
                 by_trace.entry(event.trace_id).or_default().push(event);
@@ -82,10 +94,12 @@ impl Follow {
     pub async fn next(&mut self) -> Option<Result<Vec<TaskEvent>, StoreFailure>> {
         loop {
             if let Some(live) = &mut self.live {
-                match tokio::time::timeout(LOOK_EVERY, live.recv()).await {
+                match tokio::time::timeout(self.feed.look_every, live.recv()).await {
                     Ok(Ok(batch)) => {
                         let fresh: Vec<TaskEvent> = batch.iter().filter(|event| event.seq > self.after).cloned().collect();
                         match fresh.first() {
+                            // Another host has moved it.
+                            None if batch.is_empty() => self.live = None,
                             None => continue,
                             Some(first) if first.seq == self.after + 1 => {
                                 self.after = fresh.last().map_or(self.after, |last| last.seq);

@@ -8,10 +8,13 @@
 //! - `inner`: what its parts share
 //! - `commit`, `committer`: group commit: one writer, one transaction at a time, whatever gathered meanwhile in the next
 //! - `pipeline`: slots, claims ahead, running steps
+//! - `sessions`: the workspace of a step's session, before and after it
 //! - `step_host`: the four powers of a step, for every executor; `observer`: what steps report until it is written
 //! - `ledger`: for tests: what steps did, told by another witness than the database
 //! - `running`: the claims that this host holds; `journal`: which of them to suspect after a crash
 //! - `scheduler`: fires definitions at their instants; [`schedules`]: orders about that
+//! - `retention`: deletes traces that ended long ago
+//! - `hosts`: this host among others on one database
 //! - `catalog`: definitions in memory, and schemas compiled once
 //! - [`feed`]: live events to any number of readers, bounded
 //!
@@ -27,13 +30,16 @@ mod catalog;
 mod commit;
 mod committer;
 mod engine;
+mod hosts;
 mod inner;
 mod journal;
 mod ledger;
 mod observer;
 mod pipeline;
+mod retention;
 mod running;
 mod scheduler;
+mod sessions;
 mod step_host;
 
 pub use config::EngineConfig;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::Lane;
 use tower_domain::definition::FieldError;
 use tower_domain::event::EventType;
-use tower_domain::id::{TaskId, TraceId};
+use tower_domain::id::{SessionId, TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 use tower_domain::schedule::Window;
@@ -37,6 +38,8 @@ pub struct Trigger {
     pub triggered_by: String,
     /// Against doubles.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The session that it is part of.
+    pub session_id: Option<SessionId>,
 }
 
 /// A caller's key, with the SHA-256 of what was asked under it.
@@ -74,6 +77,12 @@ pub enum TriggerError {
     /// A field is out of bounds.
     #[error("a field is out of bounds")]
     BadField(FieldError),
+    /// There is no such session.
+    #[error("there is no session {0}")]
+    UnknownSession(SessionId),
+    /// The session takes no more traces.
+    #[error("session {0} is closed")]
+    SessionClosed(SessionId),
     /// The key was used for something else.
     #[error("the idempotency key was used before for another request, which began trace {trace_id}")]
     KeyTaken {
@@ -199,6 +208,9 @@ pub enum OrderError {
     /// The params do not fit the definition's schema.
     #[error("the params do not fit the schema of the definition")]
     BadParams(Vec<ParamError>),
+    /// The session of the trace takes no more of them.
+    #[error("the session of trace {0} is closed: begin a new trace, in another session")]
+    SessionClosed(TraceId),
     /// There is nothing to run again.
     #[error("every task of trace {0} succeeded: there is nothing to retry")]
     NothingToRetry(TraceId),
@@ -264,6 +276,17 @@ pub enum DefinitionError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreFailure),
+}
+
+/// What a host does in a lane other than that of its process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneLoad {
+    /// Which.
+    pub lane: Lane,
+    /// Steps that it holds.
+    pub running: u32,
+    /// How many it can hold just now.
+    pub slots: u32,
 }
 
 /// What the engine is doing right now.

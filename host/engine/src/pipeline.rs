@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tower_domain::clock::Timestamp;
-use tower_domain::code_ref::Digest;
+use tower_domain::code_ref::{CodeRef, Digest, Lane};
 use tower_domain::codes;
 use tower_domain::definition::DefinitionSpec;
 use tower_domain::event::TaskEvent;
@@ -14,11 +14,11 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::schedule::ScheduleType;
 use tower_domain::split::Splitter;
-use tower_domain::step::{FailureClass, Signal, Step, StepEnd, StepFailure, StepHost, Stop};
+use tower_domain::step::{Executor, FailureClass, Settled, Signal, Step, StepEnd, StepFailure, StepHost, Stop};
 use tower_domain::task::{INLINE_OUTPUT_BYTES_MAX, Output, Status};
 use tower_store::StoreError;
 use tower_store::fault::{self, Point};
-use tower_store::work::{Claimed, Command, RoundEnd, Settle, SettledEnd};
+use tower_store::work::{Answer, Claimed, Command, RoundEnd, Settle, SettledEnd};
 
 use crate::catalog::Loaded;
 use crate::committer::{RETRY_AFTER, chain};
@@ -43,12 +43,12 @@ impl Inner {
             self.tracker.spawn(async move {
                 let mut held = held;
                 loop {
-                    let (id, orders) = (held.claimed.task_id, held.orders.clone());
+                    let (id, lane, orders) = (held.claimed.task_id, held.claimed.lane.clone(), held.orders.clone());
                     // A claim that is lost to a bug lapses with its lease; its slot must not be lost with it.
                     if AssertUnwindSafe(inner.run_claim(held)).catch_unwind().await.is_err() {
                         tracing::error!(task.id = %id, "a claim was not settled");
                     }
-                    match inner.claims.next(id, &orders) {
+                    match inner.claims.next(id, &lane, &orders) {
                         Some(next) => held = next,
                         None => return inner.commits.wake(),
                     }
@@ -73,6 +73,7 @@ impl Inner {
         let (inner, grace) = (self.clone(), self.config.cancel_grace);
         self.tracker.spawn(async move {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(grace) => {}
                 () = inner.hard_stop.cancelled() => {}
             }
@@ -91,8 +92,14 @@ impl Inner {
         }
     }
 
-    fn settle(&self, claimed: &Claimed, started_at: Timestamp, end: SettledEnd) {
-        self.commits.tell(Command::Settle(Box::new(Settle { task_id: claimed.task_id, fence: claimed.fence, started_at, end })));
+    pub(crate) fn settle(&self, claimed: &Claimed, started_at: Timestamp, end: SettledEnd) {
+        self.settle_with(claimed, started_at, end, None);
+    }
+
+    /// The same, with what the code calls its session from now on.
+    fn settle_with(&self, claimed: &Claimed, started_at: Timestamp, end: SettledEnd, sdk_session_id: Option<String>) {
+        let settle = Settle { task_id: claimed.task_id, fence: claimed.fence, started_at, end, sdk_session_id };
+        self.commits.tell(Command::Settle(Box::new(settle)));
     }
 
     async fn run_claim(self: &Arc<Self>, held: Held) {
@@ -133,38 +140,72 @@ impl Inner {
             has_children: claimed.children.split > 0,
             trace_created_at: claimed.trace_created_at,
             staging: tokio::sync::Mutex::new(None),
+            sdk_session_id: parking_lot::Mutex::new(None),
         });
-        let end = match self.carried(&mut claimed, &orders).await {
-            Ok(carried) => {
-                let step = step_of(&mut claimed, &loaded, carried, splitter.may_split(), started_at);
-                self.execute(step, host.clone()).await
-            }
-            Err(end) => end,
+        let (end, has_begun) = match self.carried(&mut claimed, &orders).await {
+            Ok(carried) => match self.session_of(&claimed, &loaded).await {
+                Ok(session) => {
+                    let step = step_of(&mut claimed, &loaded, carried, splitter.may_split(), started_at);
+                    let running = self.execute(Step { session: session.clone(), ..step }, host.clone());
+                    let (end, has_begun) = self.within_quota(session.as_ref(), &orders, running).await;
+                    (self.left(session.as_ref(), end).await, has_begun)
+                }
+                Err(end) => (end, false),
+            },
+            Err(end) => (end, false),
         };
         let end = self.settled(end, &host, &loaded, &claimed).await;
-        ledger::ended(&claimed, &end);
+        if has_begun {
+            ledger::ended(&claimed, &end);
+        }
         let _ = fault::point(Point::StepEnded).await;
         // In this order: what the step reported belongs before its end.
         observer.collect(|observe| self.commits.tell(Command::Observe(observe)));
-        self.settle(&claimed, started_at, end);
+        let sdk_session_id = host.sdk_session_id.lock().take();
+        match self.executor_of(&loaded.definition.spec.code_ref).filter(|_| claimed.lane != Lane::Process) {
+            None => self.settle_with(&claimed, started_at, end, sdk_session_id),
+            Some(executor) => {
+                let settle = Settle { task_id: claimed.task_id, fence: claimed.fence, started_at, end, sdk_session_id };
+                let settled = match self.commits.ask(Command::Settle(Box::new(settle))).await {
+                    Some(Ok(Answer::Done)) => Settled::Kept,
+                    Some(Ok(_) | Err(_)) => Settled::Refused,
+                    None => Settled::Unknown,
+                };
+                executor.settled(claimed.task_id, claimed.fence, settled);
+            }
+        }
     }
 
-    async fn execute(&self, step: Step, host: Arc<dyn StepHost>) -> StepEnd {
+    fn executor_of(&self, code: &CodeRef) -> Option<&Arc<dyn Executor>> {
+        self.executors.iter().find(|executor| executor.runs(code))
+    }
+
+    /// Also answers whether its code began.
+    async fn execute(&self, step: Step, host: Arc<dyn StepHost>) -> (StepEnd, bool) {
         let code = &step.definition.spec.code_ref;
-        let Some(executor) = self.executors.iter().find(|executor| executor.runs(code)) else {
-            return StepEnd::Failed(StepFailure::fatal(codes::NO_EXECUTOR.name, format!("this host has no executor for {code}")));
+        let Some(executor) = self.executor_of(code) else {
+            return (StepEnd::Failed(StepFailure::fatal(codes::NO_EXECUTOR.name, format!("this host has no executor for {code}"))), false);
         };
+        // The claim may have waited for long: in the answer that told of it, for a slot, for what it needs.
+        match host.signal() {
+            Signal::Cancel(_) => return (StepEnd::Cancelled, false),
+            Signal::Pause => return (StepEnd::Released, false),
+            Signal::GoOn if host.stop().is_some() || self.has_lapsed() => return (StepEnd::Released, false),
+            Signal::GoOn => {}
+        }
         let task_id = step.task_id;
-        let _note = self.journal.as_ref().map(|journal| journal.note(task_id));
+        // What runs elsewhere takes no host down with it.
+        let _note = self.journal.as_ref().filter(|_| code.lane() == Lane::Process).map(|journal| journal.note(task_id));
         ledger::begun(&step);
         let _ = fault::point_of(Point::StepBegun, step.key.as_str()).await;
-        match AssertUnwindSafe(executor.run(Arc::new(step), host)).catch_unwind().await {
+        let end = match AssertUnwindSafe(executor.run(Arc::new(step), host)).catch_unwind().await {
             Ok(end) => end,
             Err(_) => {
                 tracing::error!(task.id = %task_id, "an executor panicked");
                 StepEnd::Failed(StepFailure::retryable(codes::HOST_BUG.name, "the executor failed; the host's log says more"))
             }
-        }
+        };
+        (end, true)
     }
 
     /// What the step before left, fetched if it was too large to be kept with the task.
@@ -237,6 +278,7 @@ impl Inner {
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 _ = pace.tick() => {}
             }
@@ -264,8 +306,9 @@ async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(orders: &Orders
             Err(error) if error.is_outage() => {
                 tracing::warn!(error = %chain(&error), "a step waits for the store");
                 tokio::select! {
-                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                    biased;
                     _ = orders.until(Orders::stop) => return None,
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
                 }
             }
             answer => return Some(answer),
@@ -302,5 +345,6 @@ fn step_of(claimed: &mut Claimed, loaded: &Loaded, carried: Option<Json>, may_sp
         fence: claimed.fence,
         timeout,
         deadline: now.plus(timeout),
+        session: None,
     }
 }

@@ -1,11 +1,12 @@
 //! Claims that this host holds: what each is told, and by what it is stopped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tower_domain::code_ref::Lane;
 use tower_domain::id::TaskId;
 use tower_domain::lifecycle::CRASHES_MAX;
 use tower_domain::step::{Signal, Stop};
@@ -35,8 +36,9 @@ impl Orders {
     /// The task is held, or no longer.
     pub(crate) fn pause(&self, pause: bool) {
         self.was_paused.fetch_or(pause, Ordering::AcqRel);
-        self.paused.store(pause, Ordering::Release);
-        self.changed.notify_waiters();
+        if self.paused.swap(pause, Ordering::AcqRel) != pause {
+            self.changed.notify_waiters();
+        }
     }
 
     /// It must stop where it is.
@@ -90,7 +92,8 @@ pub(crate) struct Held {
 
 #[derive(Default)]
 struct Inner {
-    orders: HashMap<TaskId, Arc<Orders>>,
+    /// By id, so that whatever is done to all of them is done in the same order on every run.
+    orders: BTreeMap<TaskId, Arc<Orders>>,
     ahead: VecDeque<Held>,
     /// Tasks that one more death would end for good. They run one at a time, so that the next death tells which of them it was: the
     /// others were only there.
@@ -98,12 +101,19 @@ struct Inner {
     /// The one of them that runs.
     doubted: Option<Arc<Orders>>,
     running: u32,
+    /// Claims of other lanes, all of which run: executors say how many they can hold.
+    elsewhere: BTreeMap<Lane, u32>,
     taking: bool,
+    draining: bool,
 }
 
 impl Inner {
     fn ahead(&self) -> u32 {
         u32::try_from(self.ahead.len() + self.doubtful.len()).unwrap_or(u32::MAX)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running == 0 && self.elsewhere.is_empty()
     }
 
     fn push(&mut self, held: Held) {
@@ -150,10 +160,23 @@ impl Claims {
         Self { inner: Mutex::new(Inner { taking: true, ..Inner::default() }), slots, ahead_max, idle: Notify::new() }
     }
 
-    /// How many more may be claimed.
+    /// How many more may be claimed of lanes other than that of the process, where executors can hold so many.
+    pub(crate) fn room_elsewhere(&self, slots: impl IntoIterator<Item = (Lane, u32)>) -> Vec<(Lane, u32)> {
+        let inner = self.inner.lock();
+        if !inner.taking || inner.draining {
+            return Vec::new();
+        }
+        let free = |(lane, slots): (Lane, u32)| {
+            let room = slots.saturating_sub(inner.elsewhere.get(&lane).copied().unwrap_or(0));
+            (room > 0).then_some((lane, room))
+        };
+        slots.into_iter().filter_map(free).collect()
+    }
+
+    /// How many more of [`Lane::Process`] may be claimed.
     pub(crate) fn room(&self) -> u32 {
         let inner = self.inner.lock();
-        if !inner.taking {
+        if !inner.taking || inner.draining {
             return 0;
         }
         (self.slots + self.ahead_max).saturating_sub(inner.running + inner.ahead())
@@ -165,12 +188,17 @@ impl Claims {
         if !inner.taking {
             return Err(claimed);
         }
+        let mut begin = Vec::new();
         for claimed in claimed {
             let orders = Arc::new(Orders::default());
             inner.orders.insert(claimed.task_id, orders.clone());
-            inner.push(Held { claimed, orders });
+            if claimed.lane == Lane::Process {
+                inner.push(Held { claimed, orders });
+            } else {
+                *inner.elsewhere.entry(claimed.lane.clone()).or_default() += 1;
+                begin.push(Held { claimed, orders });
+            }
         }
-        let mut begin = Vec::new();
         while inner.running < self.slots
             && let Some(held) = inner.pop()
         {
@@ -186,7 +214,7 @@ impl Claims {
     }
 
     /// A step has ended: its slot goes to the next claim, if one waits.
-    pub(crate) fn next(&self, ended: TaskId, orders: &Arc<Orders>) -> Option<Held> {
+    pub(crate) fn next(&self, ended: TaskId, lane: &Lane, orders: &Arc<Orders>) -> Option<Held> {
         let mut inner = self.inner.lock();
         // The task may have been claimed anew meanwhile; that claim's ear stays.
         if inner.orders.get(&ended).is_some_and(|held| Arc::ptr_eq(held, orders)) {
@@ -195,16 +223,21 @@ impl Claims {
         if inner.doubted.as_ref().is_some_and(|doubted| Arc::ptr_eq(doubted, orders)) {
             inner.doubted = None;
         }
-        match inner.pop() {
-            Some(held) => Some(held),
-            None => {
-                inner.running -= 1;
-                if inner.running == 0 {
-                    self.idle.notify_waiters();
-                }
-                None
+        if *lane == Lane::Process {
+            if let Some(held) = inner.pop() {
+                return Some(held);
+            }
+            inner.running -= 1;
+        } else if let Some(count) = inner.elsewhere.get_mut(lane) {
+            *count -= 1;
+            if *count == 0 {
+                inner.elsewhere.remove(lane);
             }
         }
+        if inner.is_idle() {
+            self.idle.notify_waiters();
+        }
+        None
     }
 
     /// Tells claims what is wanted of them. Answers those that had not begun and now are not to, and the ears of those that are
@@ -215,12 +248,13 @@ impl Claims {
         for (id, signal) in tasks {
             let Some(orders) = inner.orders.get(id) else { continue };
             match signal {
-                Signal::Cancel(reason) => {
+                Signal::Cancel(reason) if !orders.is_cancelled() => {
                     orders.cancel(reason);
                     cancelled.push(orders.clone());
                 }
-                Signal::Pause => orders.pause(true),
-                Signal::GoOn => orders.pause(false),
+                // Told before.
+                Signal::Cancel(_) => {}
+                Signal::Pause | Signal::GoOn => orders.pause(*signal == Signal::Pause),
             }
         }
         (inner.take_out(|held| held.orders.signal() != Signal::GoOn), cancelled)
@@ -231,6 +265,31 @@ impl Claims {
         let mut inner = self.inner.lock();
         inner.taking = false;
         inner.take_out(|_| true)
+    }
+
+    /// Takes nothing for a while, or takes again. Answers the claims that had not begun: they are given back.
+    pub(crate) fn drain(&self, draining: bool) -> Vec<Held> {
+        let mut inner = self.inner.lock();
+        inner.draining = draining;
+        if draining { inner.take_out(|_| true) } else { Vec::new() }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.lock().draining
+    }
+
+    /// Takes out the claims that have not begun.
+    pub(crate) fn take_waiting(&self) -> Vec<Held> {
+        self.inner.lock().take_out(|_| true)
+    }
+
+    /// Stops steps whose claims are no longer this host's; takes out those that had not begun.
+    pub(crate) fn lose(&self, tasks: &[TaskId]) {
+        let mut inner = self.inner.lock();
+        for orders in tasks.iter().filter_map(|id| inner.orders.get(id)) {
+            orders.stop_now(Stop::Released);
+        }
+        inner.take_out(|held| tasks.contains(&held.claimed.task_id));
     }
 
     /// Stops every running step where it is.
@@ -246,15 +305,20 @@ impl Claims {
             let idle = self.idle.notified();
             tokio::pin!(idle);
             idle.as_mut().enable();
-            if self.inner.lock().running == 0 {
+            if self.inner.lock().is_idle() {
                 return;
             }
             idle.await;
         }
     }
 
+    /// Claims of lanes other than that of the process.
+    pub(crate) fn elsewhere(&self) -> BTreeMap<Lane, u32> {
+        self.inner.lock().elsewhere.clone()
+    }
+
     pub(crate) fn load(&self) -> crate::orders::Load {
         let inner = self.inner.lock();
-        crate::orders::Load { running: inner.running, slots: self.slots, claimed_ahead: inner.ahead(), accepting: inner.taking }
+        crate::orders::Load { running: inner.running, slots: self.slots, claimed_ahead: inner.ahead(), accepting: inner.taking && !inner.draining }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) async fn run(engine: Engine) {
             }
         };
         tokio::select! {
+            biased;
             () = engine.inner.stop.cancelled() => return,
             () = engine.inner.scheduler.bell.notified() => {}
             () = tokio::time::sleep(sleep) => {}
@@ -151,6 +152,7 @@ impl Engine {
             },
             triggered_by: BY.to_owned(),
             idempotency_key: None,
+            session_id: None,
         };
         match self.new_trace(trigger, loaded) {
             Ok(new) => Some(NewTrace { cron_trigger_time: Some(at), ..new }),

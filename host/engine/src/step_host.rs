@@ -1,6 +1,6 @@
 //! The four powers of a step, for every executor in one place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,8 +8,9 @@ use tower_domain::clock::Timestamp;
 use tower_domain::id::TaskId;
 use tower_domain::json::Json;
 use tower_domain::name::Name;
+use tower_domain::session::bounds::SDK_SESSION_ID_BYTES_MAX;
 use tower_domain::split::{ChildRequest, PlannedChild, SplitRefused, Splitter, Staging};
-use tower_domain::step::{HostTrouble, LOG_LINE_BYTES_MAX, LogLine, RESULT_PAGE_MAX, ResultPage, Signal, StepHost, Stop};
+use tower_domain::step::{HostTrouble, LOG_LINE_BYTES_MAX, LogLevel, LogLine, LogStream, RESULT_PAGE_MAX, ResultPage, Signal, StepHost, Stop};
 use tower_domain::task::{Leg, clean};
 
 use tower_store::fault::{self, Point};
@@ -37,6 +38,8 @@ pub(crate) struct EngineStepHost {
     pub(crate) has_children: bool,
     pub(crate) trace_created_at: Timestamp,
     pub(crate) staging: tokio::sync::Mutex<Option<Staging>>,
+    /// What the code calls its session from now on.
+    pub(crate) sdk_session_id: parking_lot::Mutex<Option<String>>,
 }
 
 impl EngineStepHost {
@@ -53,7 +56,7 @@ impl EngineStepHost {
     }
 
     async fn definitions(&self, requests: &[ChildRequest]) -> Result<Fetched, HostTrouble> {
-        let names: HashSet<Name> = requests.iter().filter_map(|request| Name::new(&request.definition).ok()).collect();
+        let names: BTreeSet<Name> = requests.iter().filter_map(|request| Name::new(&request.definition).ok()).collect();
         let mut found: HashMap<Name, Arc<Loaded>> = HashMap::with_capacity(names.len());
         for name in names {
             if let Some(loaded) = self.inner.catalog.as_of(&name, self.trace_created_at).await.map_err(trouble)? {
@@ -149,5 +152,14 @@ impl StepHost for EngineStepHost {
             Leg::Run => Ok(ResultPage::default()),
         }
         .map_err(trouble)
+    }
+
+    fn set_sdk_session_id(&self, id: String) {
+        if id.len() <= SDK_SESSION_ID_BYTES_MAX && !id.chars().any(char::is_control) {
+            *self.sdk_session_id.lock() = Some(id);
+            return;
+        }
+        let message = format!("an sdk_session_id is at most {SDK_SESSION_ID_BYTES_MAX} bytes of text without control characters: it stays as it was");
+        self.log(LogLine { stream: LogStream::Log, level: LogLevel::Warn, message, fields: None });
     }
 }

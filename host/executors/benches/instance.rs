@@ -31,16 +31,22 @@ fn main() {
     let runs = if std::env::args().any(|argument| argument == "--bench") { RUNS } else { AT_ONCE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        bare(runs).await;
         let bench = Bench::new();
-        executor(&bench, "a step that does nothing (WAT)", Guest::new(DONE).component(), json!({}), runs).await;
-        executor(&bench, "the probe's echo (Rust)", bench::probe().to_vec(), json!({ "do": "echo", "value": 1 }), runs).await;
-        executor(&bench, "the probe's echo with 100 kB", bench::probe().to_vec(), json!({ "do": "echo", "value": "x".repeat(100_000) }), runs / 10).await;
+        let echo = |value: serde_json::Value| json!({ "do": "echo", "value": value });
+        let mut rows = Vec::from(bare(runs).await);
+        rows.extend(executor(&bench, "the same through the executor", "1.3 w, and 10 µs", Guest::new(DONE).component(), json!({}), runs).await);
+        rows.extend(executor(&bench, "the probe's echo, which reads and writes JSON", "", bench::probe().to_vec(), echo(json!(1)), runs).await);
+        let much = echo(json!("x".repeat(100_000)));
+        rows.extend(executor(&bench, "the probe's echo with 100 kB", "", bench::probe().to_vec(), much, runs / 10).await);
+        // For the table that `cargo bench -p command-tower` prints.
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder").join("bench");
+        std::fs::create_dir_all(&folder).expect("a folder for figures");
+        std::fs::write(folder.join("instance.json"), serde_json::to_vec_pretty(&rows).expect("rows serialise")).expect("a file of figures");
     });
 }
 
 /// The floor: store, instance and call with the sandbox's settings, and neither WASI nor a bound.
-async fn bare(runs: u32) {
+async fn bare(runs: u32) -> [serde_json::Value; 2] {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(100).total_core_instances(100).total_memories(100).total_stacks(100).total_tables(100);
     pool.linear_memory_keep_resident(256 * 1024).pagemap_scan(Enabled::Auto);
@@ -60,10 +66,10 @@ async fn bare(runs: u32) {
         let run = instance.get_typed_func::<(&str,), (u32,)>(&mut store, &export).expect("its type");
         run.call_async(&mut store, ("{}",)).await.expect("a result");
     }
-    measured.end("Wasmtime alone", runs);
+    measured.end("w: an instance and a call, Wasmtime alone", "", runs)
 }
 
-async fn executor(bench: &Bench, what: &str, wasm: Vec<u8>, params: serde_json::Value, runs: u32) {
+async fn executor(bench: &Bench, what: &str, goal: &str, wasm: Vec<u8>, params: serde_json::Value, runs: u32) -> [serde_json::Value; 2] {
     let module = bench.put(wasm);
     let ModuleRef::Digest(digest) = &module else { unreachable!("put answers with a digest") };
     bench.executor.load(*digest).await.expect("it loads");
@@ -80,7 +86,7 @@ async fn executor(bench: &Bench, what: &str, wasm: Vec<u8>, params: serde_json::
             assert!(matches!(end, Ok(StepEnd::Finished { .. })), "{end:?}");
         }
     }
-    measured.end(what, runs.div_ceil(AT_ONCE) * AT_ONCE);
+    measured.end(what, goal, runs.div_ceil(AT_ONCE) * AT_ONCE)
 }
 
 struct Measured {
@@ -93,9 +99,13 @@ impl Measured {
         Self { wall: Instant::now(), cpu: process_cpu() }
     }
 
-    fn end(self, what: &str, runs: u32) {
-        let (wall, cpu) = (self.wall.elapsed() / runs, (process_cpu() - self.cpu) / runs);
-        println!("{what:35} {:>8.1} µs CPU {:>8.1} µs wall, {runs} runs", cpu.as_secs_f64() * 1e6, wall.as_secs_f64() * 1e6);
+    /// Rows of the table: time of the processor, and time by the clock.
+    fn end(self, what: &str, goal: &str, runs: u32) -> [serde_json::Value; 2] {
+        let micros = |time: Duration| (time / runs).as_secs_f64() * 1e6;
+        let (wall, cpu) = (micros(self.wall.elapsed()), micros(process_cpu() - self.cpu));
+        println!("{what:46} {cpu:>8.1} µs CPU {wall:>8.1} µs wall, {runs} runs");
+        let row = |what: &str, figure: f64| json!({ "what": what, "figure": figure, "unit": "µs", "runs": runs, "goal": goal });
+        [row(&format!("{what}, processor"), cpu), row(&format!("{what}, by the clock"), wall)]
     }
 }
 

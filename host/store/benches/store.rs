@@ -1,8 +1,10 @@
-//! What the SQLite back end can do on this machine: `cargo bench -p tower-store -- <tasks>` (default 100 000).
+//! What a back end can do on this machine: `cargo bench -p tower-store -- <tasks>` (default 100 000) for SQLite,
+//! `cargo bench -p tower-store -- postgres <tasks>` for a PostgreSQL of its own on the same disk.
 //!
 //! A root splits in two layers, its leaves are claimed and settled in batches of 500, and then pages are read from the full table. Absolute times
 //! drift with the machine; the first line is the yardstick, a durable commit of a single row on the same disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +19,11 @@ use tower_domain::task::{ActorType, Output, RunOn, Status};
 use tower_domain::trace::TriggerType;
 use tower_store::Stores;
 use tower_store::blobs::MemoryBlobs;
+use tower_store::postgres::{self, PostgresOptions};
 use tower_store::read::{PageRequest, TaskFilter};
 use tower_store::sqlite::{SqliteOptions, open};
 use tower_store::work::{Batch, Claim, Claimed, Command, Committed, NewTrace, Settle, SettledEnd};
+use tower_test_postgres::{Cluster, Database, Options};
 
 /// Settles in a batch.
 const BATCH: u32 = 500;
@@ -36,10 +40,20 @@ struct Host {
 impl Host {
     async fn commit(&self, commands: Vec<Command>, limit: u32) -> Committed {
         let now = SystemClock.now();
-        let claim = (limit > 0).then(|| Claim { host: "bench-host-01".to_owned(), limit, lease_until: now.plus(Duration::from_secs(60)) });
+        let claim = (limit > 0).then(|| Claim { host: "bench-host-01".to_owned(), limit, elsewhere: Vec::new(), lease: Duration::from_secs(60) });
         self.stores
             .work
-            .commit(Batch { now, host: "bench-host-01".to_owned(), trace_tasks_max: u64::MAX, night: NightWindow::default(), commands, claim })
+            .commit(Batch {
+                now,
+                host: "bench-host-01".to_owned(),
+                trace_tasks_max: u64::MAX,
+                cancel_max: 1_000,
+                night: NightWindow::default(),
+                user_max_concurrent: None,
+                others: false,
+                commands,
+                claim,
+            })
             .await
             .expect("commits")
     }
@@ -64,8 +78,11 @@ impl Host {
             is_leaf_agent: false,
             run_after: None,
             window: Window::Immediate,
+            lane: Default::default(),
+            gates: Default::default(),
             rerun: None,
             cron_trigger_time: None,
+            session_id: None,
         }))
     }
 
@@ -95,6 +112,7 @@ impl Host {
             fence: claimed.fence,
             started_at: SystemClock.now(),
             end: SettledEnd::Finished { output, children, round: None },
+            sdk_session_id: None,
         }))
     }
 }
@@ -108,23 +126,39 @@ fn rate(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
 }
 
+/// The database that is measured.
+enum Place {
+    Sqlite(PathBuf),
+    Postgres(Database),
+}
+
 #[tokio::main]
 async fn main() {
     let tasks: usize = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("tower.db");
-    let store = open(SqliteOptions::file(&path)).await.expect("opens");
+    let blobs = Arc::new(MemoryBlobs::default());
+    let (stores, place) = if std::env::args().any(|argument| argument == "postgres") {
+        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options { durable: true, ..Options::default() })));
+        let database = cluster.database();
+        let store = postgres::open(PostgresOptions::at(database.url())).await.expect("opens");
+        (store.stores(blobs), Place::Postgres(database))
+    } else {
+        let path = folder.path().join("tower.db");
+        (open(SqliteOptions::file(&path)).await.expect("opens").stores(blobs), Place::Sqlite(path))
+    };
     let spec = Json::trusted(r#"{"actor_type":"AGENT","code_ref":"wasm://probe"}"#).read().expect("a definition");
     let at = SystemClock.now();
     let definition = Arc::new(Definition { id: Name::new("probe").expect("a name"), version: 1, spec, created_at: at, updated_at: at });
-    let host = Host { stores: store.stores(Arc::new(MemoryBlobs::default())), ids: MonotonicIds::new(SystemClock), definition };
+    let host = Host { stores, ids: MonotonicIds::new(SystemClock), definition };
 
-    yardstick(folder.path()).await;
+    match &place {
+        Place::Sqlite(_) => yardstick(folder.path()).await,
+        Place::Postgres(database) => postgres_yardstick(database).await,
+    }
     lone_tasks(&host).await;
     splits(&host).await;
-    let (root, group) = fan_out(&host, tasks, &path).await;
+    let (root, group) = fan_out(&host, tasks, &place).await;
     pages(&host, &root, &group).await;
-    store.close().await.expect("closes");
 }
 
 /// A durable commit of one row.
@@ -142,6 +176,26 @@ async fn yardstick(folder: &std::path::Path) {
     }
     println!("c, a durable commit of one row: p50 {:?}", median(times));
     conn.close().await.expect("closes");
+}
+
+/// The same on PostgreSQL, and the way there and back.
+async fn postgres_yardstick(database: &Database) {
+    let mut conn = connect(database).await;
+    sqlx::raw_sql("CREATE TABLE yardstick (a bigint)").execute(&mut conn).await.expect("makes a table");
+    for (what, statement) in [("c, a durable commit of one row", "INSERT INTO yardstick VALUES (1)"), ("a way there and back", "SELECT 1")] {
+        let mut times = Vec::new();
+        for _ in 0..1_000 {
+            let begun = Instant::now();
+            sqlx::query(statement).execute(&mut conn).await.expect("runs");
+            times.push(begun.elapsed());
+        }
+        println!("{what}: p50 {:?}", median(times));
+    }
+}
+
+async fn connect(database: &Database) -> sqlx::PgConnection {
+    use sqlx::ConnectOptions;
+    database.url().parse::<sqlx::postgres::PgConnectOptions>().expect("an address").connect().await.expect("connects")
 }
 
 async fn lone_tasks(host: &Host) {
@@ -177,8 +231,8 @@ async fn splits(host: &Host) {
 }
 
 /// A wide tree, folded. Answers its root and one of the tasks below that.
-async fn fan_out(host: &Host, tasks: usize, path: &std::path::Path) -> (Claimed, Claimed) {
-    let before = size(path).await;
+async fn fan_out(host: &Host, tasks: usize, place: &Place) -> (Claimed, Claimed) {
+    let before = size(place).await;
     let root = host.commit(vec![host.trace()], 1).await.claimed.remove(0);
     let groups = tasks.div_ceil(CHILDREN_MAX);
     let middle = (0..groups).map(|number| host.child(&root, number)).collect();
@@ -207,18 +261,27 @@ async fn fan_out(host: &Host, tasks: usize, path: &std::path::Path) -> (Claimed,
         rate(tasks, took),
         median(times)
     );
-    let bytes = size(path).await - before;
+    let bytes = size(place).await - before;
     println!("bytes a finished task: {:.0}", bytes as f64 / tasks as f64);
     (root, middle.into_iter().next().expect("a group"))
 }
 
-/// Bytes of the database, with nothing left in the write-ahead log.
-async fn size(path: &std::path::Path) -> u64 {
+/// Bytes of the database; of SQLite, with nothing left in the write-ahead log.
+async fn size(place: &Place) -> u64 {
     use sqlx::{ConnectOptions, Connection};
-    let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.expect("connects");
-    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await.expect("checkpoints");
-    conn.close().await.expect("closes");
-    std::fs::metadata(path).expect("a file").len()
+    match place {
+        Place::Sqlite(path) => {
+            let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.expect("connects");
+            sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await.expect("checkpoints");
+            conn.close().await.expect("closes");
+            std::fs::metadata(path).expect("a file").len()
+        }
+        Place::Postgres(database) => {
+            let mut conn = connect(database).await;
+            let bytes: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())").fetch_one(&mut conn).await.expect("a size");
+            bytes.unsigned_abs()
+        }
+    }
 }
 
 async fn pages(host: &Host, root: &Claimed, group: &Claimed) {

@@ -7,9 +7,12 @@ use crate::StoreError;
 
 mod folder;
 mod memory;
+mod objects;
 
 pub use folder::FolderBlobs;
 pub use memory::MemoryBlobs;
+pub(crate) use memory::digest_of;
+pub use objects::{ObjectBlobs, SCHEME as OBJECTS_SCHEME, bucket_of};
 
 /// Keeps bytes.
 #[async_trait]
@@ -19,4 +22,7 @@ pub trait BlobStore: Send + Sync {
 
     /// The bytes; none: not here.
     async fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The bytes are kept no longer; that they were not here is the same. For whoever knows that nobody else has bytes like these.
+    async fn delete(&self, digest: &Digest) -> Result<(), StoreError>;
 }

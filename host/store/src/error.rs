@@ -28,6 +28,15 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Other hosts changed the same at the same time, again and again.
+    #[error("other hosts changed the same at the same time, again and again; try again")]
+    Raced,
+    /// The database does not answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The database took a statement and has not said a word since, for longer than it lets any run.
+    #[error("the database has not answered a statement for {0:?}; its connections are given up")]
+    Silent(std::time::Duration),
     /// Another process has the database open.
     #[error("{0}")]
     InUse(String),
@@ -45,7 +54,7 @@ impl StoreError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => !(error.is_unique_violation() || error.is_check_violation() || error.is_foreign_key_violation()),
-            Self::Database(_) => true,
+            Self::Database(_) | Self::Raced | Self::Unreachable(_) | Self::Silent(_) => true,
             Self::Blobs { source, .. } => passes(source),
             Self::Migrate(_) | Self::Inconsistent { .. } | Self::InUse(_) | Self::OtherSchema(_) | Self::Unusable(_) => false,
         }
@@ -57,7 +66,7 @@ impl StoreError {
     }
 }
 
-/// Whether a file error is one that passes: too little room, memory or descriptors, or a device that does not answer. A damaged file stays
+/// Whether a file error is one that passes: too little room, memory or descriptors, or a device or a server that does not answer. A damaged file stays
 /// damaged, and one that may not be written will not be.
 fn passes(error: &io::Error) -> bool {
     use std::io;
@@ -73,6 +82,7 @@ fn passes(error: &io::Error) -> bool {
         Kind::ResourceBusy,
         Kind::StaleNetworkFileHandle,
         Kind::TimedOut,
+        Kind::HostUnreachable,
         Kind::Interrupted,
         Kind::WouldBlock,
     ];

@@ -14,7 +14,10 @@
 //! ```
 //!
 //! `TOWER_GUARD_OFF` names [`Guard`]s, with commas between them.
+//!
+//! A simulation runs many databases in one process, each on a thread of its own: [`here`] is what it orders for that thread alone.
 
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,6 +91,10 @@ word_enum! {
         Atomic = "atomic",
         /// A caller's key begins one trace, and an outside event's id one event.
         Dedupe = "dedupe",
+        /// Of those who found the same instant of a schedule due, one fires it.
+        CronOnce = "cron_once",
+        /// What has ended stays as it is, even where the claim that ended it tells so again.
+        Terminal = "terminal",
     }
 }
 
@@ -139,12 +146,12 @@ pub fn announce() {
 
 /// Whether a guard is to do its work.
 pub fn is_on(guard: Guard) -> bool {
-    !COMPILED || !armed().off.contains(&guard)
+    !COMPILED || !(armed().off.contains(&guard) || here::is_off(guard))
 }
 
 /// Whether anything is on order at a place.
 pub fn is_armed(point: Point) -> bool {
-    COMPILED && armed().rules.iter().any(|rule| rule.point == point)
+    COMPILED && (armed().rules.iter().any(|rule| rule.point == point) || here::is_armed())
 }
 
 /// Passes a place. An error is what a place that can fail answers; others have no use for it.
@@ -156,6 +163,10 @@ pub async fn point(point: Point) -> Result<(), StoreError> {
 pub async fn point_of(point: Point, key: &str) -> Result<(), StoreError> {
     if !COMPILED {
         return Ok(());
+    }
+    if here::cuts() {
+        // Whoever ordered it drops what waits here.
+        std::future::pending::<()>().await;
     }
     let orders = armed().pass(point, key);
     // Even the shortest sleep waits for the clock's next tick.
@@ -173,6 +184,58 @@ pub fn point_now(point: Point) -> Result<(), StoreError> {
     let orders = armed().pass(point, "");
     std::thread::sleep(orders.delay);
     orders.carry_out(point)
+}
+
+/// Faults of this thread alone. In a release build they change nothing.
+pub mod here {
+    use super::{Guard, RefCell};
+
+    #[derive(Default)]
+    struct Here {
+        off: Option<Guard>,
+        /// Places that are still passed before the next one is where it ends.
+        passes: Option<u32>,
+        is_cut: bool,
+    }
+
+    thread_local! {
+        static HERE: RefCell<Here> = RefCell::default();
+    }
+
+    /// Switches one guard off, or all on again.
+    pub fn switch_off(guard: Option<Guard>) {
+        HERE.with_borrow_mut(|here| here.off = guard);
+    }
+
+    /// Has what passes places from now on pass so many and never get on from the next, as if nobody polled it any more; none: nothing
+    /// is cut.
+    pub fn cut_after(passes: Option<u32>) {
+        HERE.with_borrow_mut(|here| (here.passes, here.is_cut) = (passes, false));
+    }
+
+    /// Whether something was cut, and waits to be dropped.
+    pub fn is_cut() -> bool {
+        HERE.with_borrow(|here| here.is_cut)
+    }
+
+    pub(super) fn is_off(guard: Guard) -> bool {
+        HERE.with_borrow(|here| here.off == Some(guard))
+    }
+
+    pub(super) fn is_armed() -> bool {
+        HERE.with_borrow(|here| here.passes.is_some())
+    }
+
+    pub(super) fn cuts() -> bool {
+        HERE.with_borrow_mut(|here| {
+            match &mut here.passes {
+                None => return false,
+                Some(0) => here.is_cut = true,
+                Some(left) => *left -= 1,
+            }
+            here.is_cut
+        })
+    }
 }
 
 /// What all rules together want of one pass.

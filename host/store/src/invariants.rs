@@ -71,7 +71,7 @@ invariants! {
     "I14" "a task's attempts are within its budget"
     "I15" "each claim raised the fence by one: as many STARTED events as the fence says"
     "I16" "an instant of a definition fires at most once"
-    "I17" "what fired began the trace of that instant, and no other trace has one"
+    "I17" "what fired began the trace of that instant, as long as that is kept, and no other trace has one"
     "I20" "dependencies are siblings, and not the task itself"
     "I21" "no task waits for itself by way of others"
     "I22" "a task was claimed only after what it depends on had ended as it needs"
@@ -86,4 +86,8 @@ invariants! {
     "I40" "a task that waits for siblings counts those that are open, and there are some"
     "I41" "a task that waits for children has open ones"
     "I42" "no attempt has a fence that its task never had"
+    "I43" "a task waits at a gate only while it is queued, and the queue names the same gate"
+    "I44" "a gate counts the tasks that have passed it and not left"
+    "I45" "whoever waits at a gate is looked at again: somebody has passed it, or it opens by time"
+    "I46" "a queued task that passed its gates waits in its own lane"
 }

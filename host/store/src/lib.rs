@@ -6,8 +6,11 @@
 //! - [`read`]: what readers ask
 //! - [`definitions`], [`modules`], [`blobs`]: what people put in
 //! - [`schedules`]: which definitions fire by themselves, and when next
+//! - [`sessions`]: users' continuing work over several traces
+//! - [`hosts`], [`news`]: who works on the database, and what they tell each other
 //! - `apply`: one batch as a unit of work, the same for every back end: loads rows, asks `tower_domain::lifecycle`, writes rows
-//! - [`sqlite`]: the embedded back end
+//! - `rows`: between columns and the domain, the same for every back end
+//! - [`sqlite`]: the embedded back end; [`postgres`]: the one for many hosts
 //! - [`invariants`]: what must hold of any database, checked by tests and by operators
 //! - [`fault`]: for tests: places where a process can be made to die, guards that can be switched off; in no release build
 //!
@@ -17,15 +20,21 @@
 pub mod blobs;
 pub mod definitions;
 pub mod fault;
+pub mod hosts;
 pub mod invariants;
 pub mod modules;
+pub mod news;
+pub mod postgres;
 pub mod read;
+pub mod retention;
 pub mod schedules;
+pub mod sessions;
 pub mod sqlite;
 pub mod work;
 
 mod apply;
 mod error;
+mod rows;
 
 pub use error::StoreError;
 
@@ -44,6 +53,14 @@ pub struct Stores {
     pub modules: Arc<dyn modules::ModuleStore>,
     /// Answers about schedules.
     pub schedules: Arc<dyn schedules::ScheduleStore>,
+    /// Keeps what is known of sessions.
+    pub sessions: Arc<dyn sessions::SessionStore>,
+    /// Keeps what is known of hosts.
+    pub hosts: Arc<dyn hosts::HostStore>,
+    /// Deletes what is kept no longer.
+    pub retention: Arc<dyn retention::RetentionStore>,
+    /// What hosts tell each other.
+    pub news: Arc<dyn news::Newsroom>,
     /// Keeps bytes: modules and large outputs.
     pub blobs: Arc<dyn blobs::BlobStore>,
 }

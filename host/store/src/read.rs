@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::Lane;
 use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
-use tower_domain::id::{TaskId, TraceId};
-use tower_domain::name::Name;
+use tower_domain::id::{SessionId, TaskId, TraceId};
+use tower_domain::limit::{Gate, GateLimit};
+use tower_domain::name::{Key, Name};
 use tower_domain::split::ExistingChild;
 use tower_domain::step::ResultPage;
 use tower_domain::task::{ActorType, Attempt, Phase, Round, Status, Task};
@@ -43,6 +45,8 @@ pub struct TraceFilter {
     pub definition_id: Option<Name>,
     /// Of this user.
     pub user_id: Option<String>,
+    /// Of this session.
+    pub session_id: Option<SessionId>,
     /// Made at or after.
     pub since: Option<Timestamp>,
     /// Made before.
@@ -62,6 +66,15 @@ pub struct TaskFilter {
     pub parent_id: Option<TaskId>,
     /// Playing this part.
     pub actor_type: Option<ActorType>,
+}
+
+/// A lane in which tasks can be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneUse {
+    /// Which.
+    pub lane: Lane,
+    /// How many can be claimed; [`WAITING_MAX`] if it is that or more.
+    pub ready: u64,
 }
 
 /// Which dead letters. Newest first.
@@ -104,6 +117,24 @@ pub struct DeadLetterGroup {
     pub newest_at: Timestamp,
     /// And why.
     pub newest_message: String,
+}
+
+/// Tasks that wait at one limit are counted up to here.
+pub const WAITING_MAX: u32 = 10_000;
+
+/// A limit that somebody has passed or waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitUse {
+    /// Which.
+    pub gate: Gate,
+    /// What its definition allows now; a user's limit is the operator's, and not known here.
+    pub limit: Option<GateLimit>,
+    /// Tasks that have passed it and not ended.
+    pub running: u32,
+    /// Tasks that wait at it; those that wait at another of theirs first are counted there. At most [`WAITING_MAX`].
+    pub waiting: u32,
+    /// When it lets the next one in, if time alone tells.
+    pub opens_at: Option<Timestamp>,
 }
 
 /// What was begun under a caller's key.
@@ -150,6 +181,10 @@ pub trait Reader: Send + Sync {
     /// Results of the siblings that a task depends on, likewise.
     async fn dependency_results(&self, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError>;
 
+    /// Keys of the siblings that a task depends on and that have not ended, in the order in which they were split off; the first `limit`. What has
+    /// ended is walked over.
+    async fn open_dependencies(&self, task: TaskId, limit: u32) -> Result<Vec<Key>, StoreError>;
+
     /// What earlier steps of a task split off.
     async fn existing_children(&self, task: TaskId) -> Result<Vec<ExistingChild>, StoreError>;
 
@@ -158,6 +193,12 @@ pub trait Reader: Send + Sync {
 
     /// The newest [`GROUPED_MAX`] dead letters in groups, the largest first; at most [`PAGE_MAX`] groups.
     async fn dead_letter_groups(&self, filter: &DeadLetterFilter, by: GroupBy) -> Result<Vec<DeadLetterGroup>, StoreError>;
+
+    /// Limits in use, by name.
+    async fn limits(&self, page: &PageRequest<Gate>) -> Result<Page<LimitUse, Gate>, StoreError>;
+
+    /// Lanes in which tasks can be claimed, by name, that of the process first; at most 1 000.
+    async fn lanes(&self) -> Result<Vec<LaneUse>, StoreError>;
 
     /// Orders given to a trace, oldest first; the last 1 000.
     async fn control_events(&self, trace: TraceId) -> Result<Vec<ControlEvent>, StoreError>;

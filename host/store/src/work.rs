@@ -9,11 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::Lane;
 use tower_domain::control::{ControlEvent, ScheduleOrder};
 use tower_domain::definition::AggregationPolicy;
 use tower_domain::event::{EventType, TaskEvent};
-use tower_domain::id::{TaskId, TraceId};
+use tower_domain::id::{SessionId, TaskId, TraceId};
 use tower_domain::json::Json;
+use tower_domain::limit::Gates;
 use tower_domain::name::{Key, Name};
 use tower_domain::schedule::{NightWindow, Overlap, ScheduleState, Window};
 use tower_domain::split::PlannedChild;
@@ -22,6 +24,7 @@ use tower_domain::task::{ActorType, Leg, Output, Status, TaskResult};
 use tower_domain::trace::TriggerType;
 
 use crate::StoreError;
+use crate::news::News;
 
 /// Moves tasks.
 #[async_trait]
@@ -42,8 +45,14 @@ pub struct Batch {
     pub host: String,
     /// Most tasks that a trace may hold.
     pub trace_tasks_max: u64,
+    /// How many tasks that do not run the cancel of a trace ends in one transaction; the rest follows, and does not start.
+    pub cancel_max: u32,
     /// The hours of NIGHTLY tasks.
     pub night: NightWindow,
+    /// Most tasks of one user's traces that run at once.
+    pub user_max_concurrent: Option<u32>,
+    /// Whether there may be other hosts, who want to hear of it.
+    pub others: bool,
     /// In order.
     pub commands: Vec<Command>,
     /// What to claim once they are applied.
@@ -55,10 +64,12 @@ pub struct Batch {
 pub struct Claim {
     /// Who will run it.
     pub host: String,
-    /// How many tasks at the most.
+    /// How many tasks of [`Lane::Process`] at the most.
     pub limit: u32,
-    /// Until when the claims hold unless they are renewed.
-    pub lease_until: Timestamp,
+    /// How many of other lanes, each at the most.
+    pub elsewhere: Vec<(Lane, u32)>,
+    /// How long the claims hold unless they are renewed.
+    pub lease: Duration,
 }
 
 /// One thing to do.
@@ -74,18 +85,20 @@ pub enum Command {
     Settle(Box<Settle>),
     /// End, hold or set going a trace or a subtree, as the order says.
     Control(ControlEvent),
+    /// Go on to end what does not run of a trace that is being cancelled, see [`Committed::unswept`].
+    Sweep(TraceId),
     /// Keep what a running step reports.
     Observe(Observe),
     /// Keep what an outside caller reports.
     PostEvent(OutsideEvent),
-    /// Keep this host's claims.
+    /// Keep this host's claims, and say what is wanted of them.
     Renew {
         /// Whose.
         host: String,
         /// On which tasks; a claim that its host no longer knows of lapses.
         held: Vec<TaskId>,
-        /// Until when.
-        until: Timestamp,
+        /// For how long; none: as long as they hold already.
+        lease: Option<Duration>,
     },
     /// Take back claims whose host is gone.
     Expire(Expire),
@@ -135,10 +148,16 @@ pub struct NewTrace {
     pub run_after: Option<Timestamp>,
     /// At what hours the root may run.
     pub window: Window,
+    /// Where the root waits to be claimed.
+    pub lane: Lane,
+    /// What the root passes before it can be claimed.
+    pub gates: Gates,
     /// Take over what succeeded in that trace, and run the rest.
     pub rerun: Option<Rerun>,
     /// The instant of its schedule that it is begun for.
     pub cron_trigger_time: Option<Timestamp>,
+    /// The session that it is part of.
+    pub session_id: Option<SessionId>,
 }
 
 /// What was decided about a schedule that is due.
@@ -230,6 +249,8 @@ pub struct Settle {
     pub started_at: Timestamp,
     /// How it ended.
     pub end: SettledEnd,
+    /// What the code calls the trace's session from now on, if the claim ended well and there is one.
+    pub sdk_session_id: Option<String>,
 }
 
 /// How a claim ended.
@@ -321,8 +342,10 @@ pub enum Expire {
 }
 
 /// What came of a batch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Committed {
+    /// The instant that it happened at: the batch's, or the database's where several hosts share it.
+    pub now: Timestamp,
     /// One answer a command, in order.
     pub answers: Vec<Answer>,
     /// What was claimed.
@@ -333,10 +356,41 @@ pub struct Committed {
     pub ended: Vec<(TraceId, Status)>,
     /// Running tasks that are to be told what is wanted of them now.
     pub to_tell: Vec<(TaskId, Signal)>,
-    /// When the next waiting task is due.
+    /// Tasks that [`Command::Renew`] named and that are no longer the host's.
+    pub lost: Vec<TaskId>,
+    /// Traces that are being cancelled and have more that does not run than one transaction ends: [`Command::Sweep`] goes on.
+    pub unswept: Vec<TraceId>,
+    /// What other hosts are told.
+    pub news: Vec<News>,
+    /// When the next waiting task is due, or the next gate opens.
     pub next_due: Option<Timestamp>,
-    /// Whether more could have been claimed.
+    /// Whether more of [`Lane::Process`] could have been claimed.
     pub more_ready: bool,
+    /// Whether more could have been claimed of the other lanes that were asked for.
+    pub more_elsewhere: bool,
+    /// How many statements it took: a measure of its cost that depends on no machine.
+    pub statements: u64,
+}
+
+impl Committed {
+    /// Of a batch that has not done anything yet.
+    pub(crate) fn at(now: Timestamp) -> Self {
+        Self {
+            now,
+            answers: Vec::new(),
+            claimed: Vec::new(),
+            events: Vec::new(),
+            ended: Vec::new(),
+            to_tell: Vec::new(),
+            lost: Vec::new(),
+            unswept: Vec::new(),
+            news: Vec::new(),
+            next_due: None,
+            more_ready: false,
+            more_elsewhere: false,
+            statements: 0,
+        }
+    }
 }
 
 /// The answer to one command.
@@ -365,6 +419,8 @@ pub enum Answer {
         /// That trace.
         trace_id: TraceId,
     },
+    /// The session takes no more traces, or there is none: nothing changed.
+    SessionClosed,
     /// There is no such trace or task.
     NotFound,
     /// The trace has not ended: it cannot be retried.
@@ -451,6 +507,10 @@ pub struct Claimed {
     pub fence: u64,
     /// How often a host died while it ran this.
     pub crashes: u32,
+    /// Where it waited.
+    pub lane: Lane,
     /// From the root's child down to its parent: who is asked when a subtree is cancelled.
     pub parent_id: Option<TaskId>,
+    /// The session of its trace.
+    pub session_id: Option<SessionId>,
 }

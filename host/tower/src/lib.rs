@@ -4,6 +4,7 @@
 //!
 //! - `config`: what an operator may set
 //! - `app`: stores, sandbox, engine and server, wired together, started and stopped
+//! - `sessions`: sessions and their workspaces
 //! - `server`: connections
 //! - `api`: REST
 //! - `cli`: the command line; but for `serve` and `run`, a client of the REST API like any other
@@ -13,6 +14,7 @@ mod app;
 mod cli;
 mod config;
 mod server;
+mod sessions;
 
 pub use cli::main;
 

@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod socket;
+mod unix;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use descriptors::room_for;
 pub(crate) use socket::Patience;
 use socket::{Held, Phase, Timed};
+pub(crate) use unix::serve_containers;
 
 /// How long answers that are under way may take once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -112,3 +112,40 @@ async fn a_bulk_retry_that_is_not_clear_is_refused() {
     let all = host.post(path, json!({ "filter": {}, "dry_run": true })).await;
     assert_eq!(all["dead_letters"], 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_dead_letter_is_replayed_with_other_params() {
+    let host = with_dead_letters().await;
+    let some = Some(&host);
+    let letters: Vec<String> = ok(some, &["dlq", "ls", "-o", "id"]).lines().map(str::to_owned).collect();
+    let old = host.get(&format!("/api/v1/tasks/{}", letters[0])).await;
+    // A dry run does nothing.
+    let dry: Value = serde_json::from_str(&ok(some, &["dlq", "replay", &letters[0], "-p", "do=echo", "--dry-run", "--json"])).unwrap();
+    assert_eq!((&dry["items"][0]["rerun_of"], &dry["items"][0]["trace_id"]), (&old["trace_id"], &Value::Null));
+    let new = ok(some, &["dlq", "replay", &letters[0], "-p", "do=echo", "-p", "value=mended", "--reason", "wrong params", "-o", "id"]);
+    let ended = host.ended(new.trim()).await;
+    assert_eq!((&ended["status"], &ended["output"], &ended["rerun_of"]), (&json!("SUCCESS"), &json!("mended"), &old["trace_id"]), "{ended}");
+    let params = &host.get(&format!("/api/v1/tasks/{}", ended["root_task_id"].as_str().unwrap())).await["input_params"];
+    assert_eq!((&params["do"], &params["message"]), (&json!("echo"), &old["input_params"]["message"]), "laid over its own");
+    assert!(!ok(some, &["dlq", "ls", "-o", "id"]).contains(&letters[0]), "it is dealt with");
+    for several in [vec!["dlq", "replay", &letters[1], &letters[2], "-p", "do=echo"], vec!["dlq", "replay", "--error", "NOT_YET", "-p", "do=echo", "--yes"]] {
+        let refused = run(some, &several);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("one by one"), "{refused:?}");
+    }
+    let path = "/api/v1/dead-letters/retry";
+    for wrong in
+        [json!({ "task_ids": [letters[1]], "params": 5 }), json!({ "task_ids": [letters[1], letters[2]], "params": {} }), json!({ "filter": {}, "params": {} })]
+    {
+        let (status, body) = host.send(reqwest::Method::POST, path, Some(wrong.clone())).await;
+        assert_eq!((status.as_u16(), &body["errors"][0]["pointer"]), (422, &json!("/params")), "{wrong}: {body}");
+    }
+    // Params that do not fit the task's schema are refused by name.
+    let schema = json!({ "type": "object", "properties": { "ms": { "type": "integer" } } });
+    let spec = json!({ "actor_type": "AGENT", "code_ref": "wasm://probe", "max_retries": 0, "params_schema": schema });
+    host.send(reqwest::Method::PUT, "/api/v1/definitions/strict", Some(spec)).await;
+    let failed = host.run("strict", json!({ "do": "retryable" })).await;
+    let body = json!({ "task_ids": [failed["root_task_id"]], "params": { "ms": "soon" } });
+    let (status, body) = host.send(reqwest::Method::POST, path, Some(body)).await;
+    assert_eq!((status.as_u16(), body["errors"][0]["pointer"].as_str()), (422, Some("/params/ms")), "{body}");
+}

@@ -192,3 +192,31 @@ fn a_missing_target_is_installed_when_that_is_asked_for() {
     assert_eq!(std::fs::read_to_string(&said).unwrap(), "target add wasm32-wasip2\n");
     assert!(String::from_utf8_lossy(&fixed.stderr).contains("running: rustup target add wasm32-wasip2"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_database_is_looked_at_while_hosts_work_on_it() {
+    let host = Host::on_postgres(&[]).await;
+    host.install("probe").await;
+    host.run("probe", json!({ "do": "split", "n": 3, "definition": "probe-exec" })).await;
+    let database = host.database.as_ref().unwrap();
+    let looked = run(None, &["doctor", "--db", &database.url(), "--json"]);
+    let found = body(&looked);
+    // The tests' own server does not sync.
+    assert_eq!(looked.status.code(), Some(1), "{looked:?}");
+    assert_eq!(check(&found, "durability").0, "failed", "{found}");
+    for id in ["database", "connections", "invariants"] {
+        assert_eq!(check(&found, id).0, "ok", "{id}: {found}");
+    }
+    assert!(check(&found, "database").1.contains("PostgreSQL 1"), "{found}");
+    assert_eq!((&found["database"]["fsync"], &found["database"]["violations"]), (&json!(false), &json!([])));
+    // The settings of a server name it as well.
+    let data = host.data.to_str().unwrap();
+    let looked = run(Some(&host), &["doctor", "--data-dir", data, "--database", &database.url(), "--json"]);
+    assert_eq!(check(&body(&looked), "invariants").0, "ok", "{looked:?}");
+    database.run("UPDATE traces SET count_success = count_success + 1");
+    let broken = body(&run(None, &["doctor", "--db", &database.url(), "--json"]));
+    assert_eq!(broken["database"]["violations"][0]["id"], "I38", "{broken}");
+    let away = run(None, &["doctor", "--db", "postgres://ada:secret@127.0.0.1:1/tower"]);
+    let told = String::from_utf8(away.stderr).unwrap();
+    assert!(!away.status.success() && told.contains("cannot be reached") && !told.contains("secret"), "{told}");
+}

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row};
 use tower_domain::id::{TaskId, TraceId};
+use tower_store::invariants::Violation;
+use tower_store::postgres::{self, PostgresOptions};
 use tower_store::sqlite::{SqliteOptions, open};
 
 use super::load::Book;
@@ -19,10 +21,55 @@ use crate::host::Host;
 const DONE: i64 = 8;
 const DEAD_LETTER: i64 = 11;
 
+/// Reads [`Facts`] on a connection, with what ids are read by there: the same questions to both back ends.
+macro_rules! facts {
+    ($conn:ident, $id:literal, $task_id:literal, $trace_id:literal) => {{
+        let mut facts = Facts::default();
+        let tasks = concat!("SELECT ", $id, ", fence, CAST(state AS bigint), split_count, coalesce(output, output_ref), error_code FROM tasks");
+        for row in sqlx::query(tasks).fetch_all(&mut $conn).await.unwrap() {
+            let task =
+                Task { fence: row.get::<i64, _>(1) as u64, state: row.get(2), split: row.get::<i64, _>(3) as u64, output: row.get(4), error: row.get(5) };
+            facts.tasks.insert(id(row.get(0)), task);
+        }
+        let attempts = concat!("SELECT ", $task_id, ", fence, result FROM attempts");
+        for row in sqlx::query(attempts).fetch_all(&mut $conn).await.unwrap() {
+            facts.attempts.insert((id(row.get(0)), row.get::<i64, _>(1) as u64), row.get(2));
+        }
+        let keys = concat!("SELECT idempotency_key, ", $trace_id, " FROM traces WHERE idempotency_key IS NOT NULL");
+        for row in sqlx::query(keys).fetch_all(&mut $conn).await.unwrap() {
+            let trace = TraceId::from_bytes(row.get::<&[u8], _>(1).try_into().unwrap());
+            facts.begun.entry(row.get(0)).or_default().push(trace.to_string());
+        }
+        facts.kept = sqlx::query_scalar("SELECT event_id FROM events WHERE event_id IS NOT NULL").fetch_all(&mut $conn).await.unwrap();
+        facts
+    }};
+}
+
 /// What is wrong; empty: nothing.
 ///
-/// Looks at a copy, so that the next host finds what the last one left, and recovers it itself.
+/// Looks at a copy of a file, so that the next host finds what the last one left, and recovers it itself.
 pub(crate) async fn violations(host: &Host, book: &Book) -> Vec<String> {
+    let (broken, facts) = match &host.database {
+        Some(database) => in_postgres(&database.url()).await,
+        None => in_a_file(host).await,
+    };
+    let mut found: Vec<String> = broken.iter().map(|broken| format!("{} {}: {}", broken.id, broken.says, broken.row)).collect();
+    found.extend(facts.against(&Ledger::read(&ledger_of(host))));
+    found.extend(facts.against_book(book));
+    found
+}
+
+async fn in_postgres(url: &str) -> (Vec<Violation>, Facts) {
+    let store = postgres::open(PostgresOptions::at(url)).await.unwrap();
+    let broken = tower_store::invariants::check(&store).await.unwrap();
+    store.close().await;
+    let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
+    let facts = facts!(conn, "uuid_send(id)", "uuid_send(task_id)", "uuid_send(trace_id)");
+    conn.close().await.unwrap();
+    (broken, facts)
+}
+
+async fn in_a_file(host: &Host) -> (Vec<Violation>, Facts) {
     let copy = tempfile::tempdir().unwrap();
     let path = copy.path().join("tower.db");
     for end in ["", "-wal"] {
@@ -32,18 +79,16 @@ pub(crate) async fn violations(host: &Host, book: &Book) -> Vec<String> {
         }
     }
     if !path.exists() {
-        return Vec::new();
+        return (Vec::new(), Facts::default());
     }
     let store = open(SqliteOptions::file(&path)).await.unwrap();
     let broken = tower_store::invariants::check(&store).await.unwrap();
-    let mut found: Vec<String> = broken.iter().map(|broken| format!("{} {}: {}", broken.id, broken.says, broken.row)).collect();
     store.close().await.unwrap();
     drop(store);
     let mut conn = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
-    found.extend(Tasks::read(&mut conn).await.against(&Ledger::read(&ledger_of(host))));
-    found.extend(against_book(&mut conn, book).await);
+    let facts = facts!(conn, "id", "task_id", "trace_id");
     conn.close().await.unwrap();
-    found
+    (broken, facts)
 }
 
 /// Nothing is.
@@ -114,33 +159,23 @@ struct Task {
     error: Option<String>,
 }
 
-/// What the database says of tasks, and of attempts with how they ended.
-struct Tasks {
+/// What the database says.
+#[derive(Default)]
+struct Facts {
     tasks: BTreeMap<TaskId, Task>,
+    /// With how they ended.
     attempts: BTreeMap<Claim, String>,
+    /// Callers' keys, with what began under them.
+    begun: HashMap<String, Vec<String>>,
+    /// Outside events that were kept.
+    kept: Vec<String>,
 }
 
 fn id(bytes: &[u8]) -> TaskId {
     TaskId::from_bytes(bytes.try_into().unwrap())
 }
 
-impl Tasks {
-    async fn read(conn: &mut SqliteConnection) -> Self {
-        let tasks =
-            sqlx::query("SELECT id, fence, state, split_count, coalesce(output, output_ref), error_code FROM tasks").fetch_all(&mut *conn).await.unwrap();
-        let task = |row: &sqlx::sqlite::SqliteRow| Task {
-            fence: row.get::<i64, _>(1) as u64,
-            state: row.get(2),
-            split: row.get::<i64, _>(3) as u64,
-            output: row.get(4),
-            error: row.get(5),
-        };
-        let tasks = tasks.iter().map(|row| (id(row.get(0)), task(row))).collect();
-        let attempts = sqlx::query("SELECT task_id, fence, result FROM attempts").fetch_all(&mut *conn).await.unwrap();
-        let attempts = attempts.iter().map(|row| ((id(row.get(0)), row.get::<i64, _>(1) as u64), row.get(2))).collect();
-        Self { tasks, attempts }
-    }
-
+impl Facts {
     /// I35 and what follows from it: the database and the guests tell the same story.
     fn against(&self, ledger: &Ledger) -> Vec<String> {
         let mut found = Vec::new();
@@ -198,29 +233,22 @@ impl Tasks {
     fn is_done(&self, id: TaskId) -> bool {
         self.tasks.get(&id).is_some_and(|task| task.state == DONE)
     }
-}
 
-/// What was acknowledged is there, and what was asked twice is there once.
-async fn against_book(conn: &mut SqliteConnection, book: &Book) -> Vec<String> {
-    let mut found = Vec::new();
-    let rows = sqlx::query("SELECT idempotency_key, trace_id FROM traces WHERE idempotency_key IS NOT NULL").fetch_all(&mut *conn).await.unwrap();
-    let mut begun: HashMap<String, Vec<String>> = HashMap::new();
-    for row in &rows {
-        let trace = TraceId::from_bytes(row.get::<&[u8], _>(1).try_into().unwrap());
-        begun.entry(row.get(0)).or_default().push(trace.to_string());
-    }
-    for wish in &book.wishes {
-        let traces = begun.get(&wish.key).map_or(&[][..], Vec::as_slice);
-        if traces.len() > 1 {
-            found.push(format!("one key begins one trace: {} began {traces:?}", wish.key));
+    /// What was acknowledged is there, and what was asked twice is there once.
+    fn against_book(&self, book: &Book) -> Vec<String> {
+        let mut found = Vec::new();
+        for wish in &book.wishes {
+            let traces = self.begun.get(&wish.key).map_or(&[][..], Vec::as_slice);
+            if traces.len() > 1 {
+                found.push(format!("one key begins one trace: {} began {traces:?}", wish.key));
+            }
+            if wish.trace.as_ref().is_some_and(|acknowledged| !traces.contains(acknowledged)) {
+                found.push(format!("an acknowledged trace is there: {:?} of {}", wish.trace, wish.key));
+            }
         }
-        if wish.trace.as_ref().is_some_and(|acknowledged| !traces.contains(acknowledged)) {
-            found.push(format!("an acknowledged trace is there: {:?} of {}", wish.trace, wish.key));
+        for report in book.reports.iter().filter(|report| report.acknowledged && !self.kept.contains(&report.event_id)) {
+            found.push(format!("an acknowledged event is there: {}", report.event_id));
         }
+        found
     }
-    let kept: Vec<String> = sqlx::query_scalar("SELECT event_id FROM events WHERE event_id IS NOT NULL").fetch_all(&mut *conn).await.unwrap();
-    for report in book.reports.iter().filter(|report| report.acknowledged && !kept.contains(&report.event_id)) {
-        found.push(format!("an acknowledged event is there: {}", report.event_id));
-    }
-    found
 }

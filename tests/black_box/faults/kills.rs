@@ -66,6 +66,14 @@ async fn without_the_one_transaction_the_same_kills_go_red() {
     panic!("a hundred kills without the one transaction, and the checker finds nothing: it could not fail");
 }
 
+/// Now and then somebody limits how many run at once, or takes the limit away.
+async fn limit(host: &Host, max_concurrent: Option<u32>) {
+    let mut probe = host.get("/api/v1/definitions/probe").await;
+    probe["max_concurrent"] = serde_json::json!(max_concurrent);
+    let (status, body) = host.send(reqwest::Method::PUT, "/api/v1/definitions/probe", Some(probe)).await;
+    assert!(status.is_success(), "{body}");
+}
+
 /// One life of the host, and its kill.
 async fn play(host: &mut Host, book: &mut Book, seed: u64) {
     let mut dice = SmallRng::seed_from_u64(seed);
@@ -75,6 +83,9 @@ async fn play(host: &mut Host, book: &mut Book, seed: u64) {
         return host.kill_9().await;
     }
     host.restart().await;
+    if seed.is_multiple_of(5) {
+        limit(host, dice.random_bool(0.5).then(|| dice.random_range(1..12))).await;
+    }
     if seed == SEEDS.end / 2 {
         book.wish(1, 300);
     }

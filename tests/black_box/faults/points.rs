@@ -110,7 +110,7 @@ async fn f09_a_host_that_dies_during_an_upload_leaves_all_of_a_module_or_nothing
             is_sound(&host, &Book::default(), &fault).await;
             host.variables = quiet(&host);
             host.restart().await;
-            assert_eq!(std::fs::read_dir(host.data.join("blobs/tmp")).unwrap().count(), 0, "{fault}: what was half written is gone");
+            assert_eq!(std::fs::read_dir(host.data.join("blobs/tmp-local")).unwrap().count(), 0, "{fault}: what was half written is gone");
             for module in host.all("/api/v1/modules").await {
                 let digits = module["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
                 let path = host.data.join("blobs").join(&digits[..2]).join(&digits[2..4]).join(&digits);

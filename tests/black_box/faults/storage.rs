@@ -12,6 +12,7 @@ use tower_domain::clock::{Clock, SystemClock};
 
 use super::check::is_sound;
 use super::load::{Book, host};
+use super::machine::SmallDisk;
 use crate::host::Host;
 
 /// What runs while the disk or the database is away: long enough that outcomes come up meanwhile.
@@ -66,40 +67,11 @@ async fn it_goes_on_by_itself(host: &mut Host, book: &Book) {
     is_sound(host, book, "at the end").await;
 }
 
-/// A small file system of its own; gone when dropped.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    /// None: this process may not mount.
-    fn mount(at: &'a Path) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(at).stderr(Stdio::null()).status();
-        done.is_ok_and(|status| status.success()).then_some(Self(at))
-    }
-
-    /// Leaves not a page.
-    fn fill(&self) {
-        let page = [7_u8; 4096];
-        let mut ballast = std::fs::File::create(self.0.join("ballast")).unwrap();
-        while std::io::Write::write_all(&mut ballast, &page).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.0.join("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn f13_a_full_disk_is_told_and_everything_goes_on_once_there_is_room() {
     let mut host = host(&["--slots", "4", "--lease", "1s"]);
     let data = host.data.clone();
-    let Some(disk) = SmallDisk::mount(&data) else {
+    let Some(disk) = SmallDisk::mount(&data, 12) else {
         return println!("not tried: this process may not mount; the next test does the same by a limit");
     };
     let book = at_work(&mut host).await;

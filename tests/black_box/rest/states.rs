@@ -195,6 +195,18 @@ async fn r39_orders_that_do_not_fit_the_state_change_nothing() {
     let (trace, task) = napping(&host).await;
     let cancel = format!("{TRACES}/{trace}/cancel");
     assert_problem(&host.send(Method::POST, &format!("{TRACES}/{trace}/retry"), None).await, 409, "NOT_ENDED");
+    // What holds already is not ordered again, and nobody is told off for it.
+    let running = host.get(&format!("{TRACES}/{trace}")).await;
+    for path in [format!("{TRACES}/{trace}/resume"), format!("/api/v1/tasks/{task}/resume")] {
+        let (status, body) = host.send(Method::POST, &path, None).await;
+        assert_eq!((status, &body["outcome"], &body["changed"]), (StatusCode::OK, &json!("NOTHING_TO_DO"), &json!(0)), "{body}");
+    }
+    assert_eq!(host.get(&format!("{TRACES}/{trace}")).await["last_seq"], running["last_seq"]);
+    assert_eq!(host.all(&format!("{TRACES}/{trace}/control-events")).await, [] as [Value; 0], "an order without an effect is none");
+    let other = json!({ "from": task });
+    let foreign = host.run("probe", json!({ "do": "echo" })).await;
+    let rerun = format!("{TRACES}/{}/rerun", foreign["trace_id"].as_str().unwrap());
+    assert_problem(&host.send(Method::POST, &rerun, Some(other)).await, 404, "NO_SUCH_TASK");
     assert_problem(&host.send(Method::POST, &cancel, Some(json!({ "reason": "x".repeat(1025) }))).await, 422, "BAD_FIELDS");
     assert_problem(&host.send(Method::POST, &cancel, Some(json!({ "reason": "\u{7}" }))).await, 422, "BAD_FIELDS");
     assert_problem(&host.send(Method::POST, &cancel, Some(json!({ "force": true }))).await, 422, "BAD_FIELDS");

@@ -1,15 +1,11 @@
-//! Scores a company for one fiscal year, from 0 to 1, with reasons. One component, three strategies:
-//! [`fundamental`] by its figures, [`sentiment`] by its words, [`technical`] by its prices. [`score`] holds what they share.
-
-mod fundamental;
-mod score;
-mod sentiment;
-mod technical;
+//! Scores a company for one fiscal year, from 0 to 1, with reasons. One component, three strategies, which
+//! [`financial_scoring`] holds.
 
 use std::time::Duration;
 
 use command_tower::prelude::*;
-use score::{Found, Report};
+use financial_scoring::score::{Found, Report};
+use financial_scoring::{data, fundamental, sentiment, technical};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -43,26 +39,10 @@ impl Strategy {
     }
 }
 
-/// The files that ship with the example, for one company and year.
-struct Data {
-    figures: &'static str,
-    prices: &'static str,
-    texts: &'static str,
-}
-
-const TESLA_2024: Data = Data {
-    figures: include_str!("../../data/tesla-2024-figures.json"),
-    prices: include_str!("../../data/tesla-2024-prices.json"),
-    texts: include_str!("../../data/tesla-2024-texts.json"),
-};
-
 #[command_tower::step]
 fn run(task: Task<Params>) -> Result<Report> {
     let Params { strategy, company, fiscal_year, fail, pace_ms } = &task.params;
-    let data = match (company.as_str(), fiscal_year) {
-        ("Tesla", 2024) => TESLA_2024,
-        _ => return Err(Error::fatal("NO_DATA", format!("there is no data on {company} in fiscal {fiscal_year}"))),
-    };
+    let data = data(company, *fiscal_year)?;
     let found = match strategy {
         Strategy::Fundamental => fundamental::find(data.figures)?,
         Strategy::Sentiment => sentiment::find(data.texts)?,

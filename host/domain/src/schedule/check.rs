@@ -12,11 +12,11 @@ use crate::definition::{DefinitionSpec, FieldError};
 pub const INTERVAL_SEC: RangeInclusive<u32> = 1..=31_536_000;
 /// Seconds by which a root may run later than its instant.
 pub const JITTER_SEC_MAX: u32 = 3_600;
-/// No schedule fires more often.
+/// No schedule fires more often, whatever the operator allows.
 pub const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Every field of the schedule that is out of bounds. Nothing may fire more often than once in `shortest`.
-pub fn check(spec: &DefinitionSpec, shortest: Duration) -> Vec<FieldError> {
+/// Every field of the schedule that is out of bounds.
+pub fn check(spec: &DefinitionSpec) -> Vec<FieldError> {
     let mut errors = Errors(Vec::new());
     let only_with = |kinds: &[ScheduleType]| {
         let fits = kinds.contains(&spec.schedule_type);
@@ -35,7 +35,7 @@ pub fn check(spec: &DefinitionSpec, shortest: Duration) -> Vec<FieldError> {
     }
     match spec.schedule_type {
         ScheduleType::Once => {}
-        ScheduleType::Cron => check_cron(spec, shortest, &mut errors),
+        ScheduleType::Cron => check_cron(spec, &mut errors),
         ScheduleType::Loop => check_loop(spec, &mut errors),
     }
     errors.need(spec.jitter_sec <= JITTER_SEC_MAX, "/jitter_sec", &format!("at most {JITTER_SEC_MAX} seconds"));
@@ -43,6 +43,29 @@ pub fn check(spec: &DefinitionSpec, shortest: Duration) -> Vec<FieldError> {
         errors.need(end > start, "/ends_at", "later than starts_at");
     }
     errors.0
+}
+
+/// What is wrong with a schedule that fires more often than once in `shortest`, which is the operator's to say.
+pub fn too_often(spec: &DefinitionSpec, shortest: Duration) -> Option<FieldError> {
+    let (pointer, period_sec) = period(spec)?;
+    let short = Duration::from_secs(period_sec.into()) < shortest;
+    short.then(|| {
+        let least = shortest.as_secs_f64();
+        let message = format!(
+            "it would fire every {period_sec} seconds, and here nothing fires more often than every {least}: leave more time between firings, or have \
+             the operator lower --schedule-interval-min"
+        );
+        FieldError { pointer, message }
+    })
+}
+
+/// The field that says how often a CRON fires, and the shortest time between two firings in seconds; none: it says nothing that is sound.
+fn period(spec: &DefinitionSpec) -> Option<(&'static str, u32)> {
+    match (spec.schedule_type, &spec.cron_expr, spec.interval_sec) {
+        (ScheduleType::Cron, Some(expr), None) => Some(("/cron_expr", expr.parse::<Cron>().ok()?.shortest_sec())),
+        (ScheduleType::Cron, None, Some(interval)) => Some(("/interval_sec", interval)),
+        _ => None,
+    }
 }
 
 struct Errors(Vec<FieldError>);
@@ -55,21 +78,19 @@ impl Errors {
     }
 }
 
-fn check_cron(spec: &DefinitionSpec, shortest: Duration, errors: &mut Errors) {
-    let (pointer, period_sec) = match (&spec.cron_expr, spec.interval_sec) {
+fn check_cron(spec: &DefinitionSpec, errors: &mut Errors) {
+    let period_sec = match (&spec.cron_expr, spec.interval_sec) {
         (Some(_), Some(_)) => return errors.need(false, "/interval_sec", "either cron_expr or interval_sec, not both"),
         (None, None) => return errors.need(false, "/cron_expr", "schedule_type CRON needs cron_expr or interval_sec"),
         (Some(expr), None) => match expr.parse::<Cron>() {
-            Ok(cron) => ("/cron_expr", cron.shortest_sec()),
+            Ok(cron) => cron.shortest_sec(),
             Err(bad) => return errors.need(false, "/cron_expr", &bad.to_string()),
         },
         (None, Some(interval)) if !INTERVAL_SEC.contains(&interval) => {
             return errors.need(false, "/interval_sec", &format!("{} to {} seconds", INTERVAL_SEC.start(), INTERVAL_SEC.end()));
         }
-        (None, Some(interval)) => ("/interval_sec", interval),
+        (None, Some(interval)) => interval,
     };
-    let often = format!("it would fire every {period_sec} seconds; {} is the least", shortest.as_secs());
-    errors.need(u64::from(period_sec) >= shortest.as_secs(), pointer, &often);
     errors.need(spec.jitter_sec < period_sec, "/jitter_sec", &format!("less than the {period_sec} seconds between two firings"));
 }
 
@@ -133,8 +154,13 @@ mod tests {
     fn an_operators_minimum_is_held_against_the_shortest_time_between_firings() {
         let text = r#"{"actor_type":"AGENT","code_ref":"wasm://x","schedule_type":"CRON","cron_expr":"*/10 * * * * *"}"#;
         let spec: DefinitionSpec = serde_json::from_str(text).unwrap();
-        assert!(check(&spec, Duration::from_secs(10)).is_empty());
-        assert_eq!(check(&spec, Duration::from_secs(11))[0].pointer, "/cron_expr");
+        assert_eq!(too_often(&spec, Duration::from_secs(10)), None);
+        let refused = too_often(&spec, Duration::from_secs(11)).unwrap();
+        assert_eq!(refused.pointer, "/cron_expr");
+        assert!(refused.message.contains("every 10 seconds") && refused.message.contains("every 11:"), "{}", refused.message);
+        let spec = DefinitionSpec { cron_expr: None, interval_sec: Some(59), ..spec };
+        assert_eq!(too_often(&spec, Duration::from_secs(60)).unwrap().pointer, "/interval_sec");
+        assert_eq!(too_often(&DefinitionSpec { schedule_type: ScheduleType::Once, ..spec }, Duration::from_secs(60)), None);
     }
 
     #[test]

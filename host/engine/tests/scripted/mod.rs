@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
 use tower_domain::clock::SystemClock;
 use tower_domain::code_ref::CodeRef;
 use tower_domain::definition::DefinitionSpec;
@@ -24,13 +25,14 @@ use tower_store::blobs::MemoryBlobs;
 use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
 
 /// Runs `{"do": …}`.
-#[derive(Default)]
 pub(crate) struct Scripted {
     /// Steps begun.
     pub(crate) begun: AtomicU64,
     /// Steps that run right now, and the most at a time.
     pub(crate) now: AtomicU64,
     pub(crate) most: AtomicU64,
+    /// Lets steps that do `wave` end.
+    pub(crate) wave: Semaphore,
 }
 
 #[derive(serde::Deserialize)]
@@ -63,6 +65,12 @@ impl Executor for Scripted {
     }
 }
 
+impl Default for Scripted {
+    fn default() -> Self {
+        Self { begun: AtomicU64::new(0), now: AtomicU64::new(0), most: AtomicU64::new(0), wave: Semaphore::new(0) }
+    }
+}
+
 impl Scripted {
     async fn act(&self, step: &Step, host: Arc<dyn StepHost>) -> StepEnd {
         let done = |output: String| StepEnd::Finished { output: Json::trusted(output), last: false };
@@ -76,6 +84,10 @@ impl Scripted {
                 Stop::Cancelled => StepEnd::Cancelled,
                 Stop::Released => StepEnd::Released,
             },
+            "wave" => {
+                self.wave.acquire().await.unwrap().forget();
+                done("null".to_owned())
+            }
             "nap" => {
                 tokio::time::sleep(Duration::from_millis(200 + script.n)).await;
                 done("1".to_owned())
@@ -120,7 +132,15 @@ pub(crate) async fn start(options: SqliteOptions, config: EngineConfig) -> Bench
 
 /// With stores that stand before the real ones.
 pub(crate) async fn start_on(options: SqliteOptions, config: EngineConfig, before: impl FnOnce(Stores) -> Stores) -> Bench {
-    let store = sqlite::open(options).await.unwrap();
+    join_on(sqlite::open(options).await.unwrap(), config, before).await
+}
+
+/// A host among others on an open database.
+pub(crate) async fn join(store: &SqliteStore, host: &str, config: EngineConfig) -> Bench {
+    join_on(store.clone(), EngineConfig { host: host.to_owned(), shared: true, ..config }, |stores| stores).await
+}
+
+pub(crate) async fn join_on(store: SqliteStore, config: EngineConfig, before: impl FnOnce(Stores) -> Stores) -> Bench {
     let script = Arc::new(Scripted::default());
     let clock = Arc::new(SystemClock);
     let ids = Arc::new(MonotonicIds::new(SystemClock));
@@ -147,6 +167,7 @@ impl Bench {
             trigger_type: TriggerType::Api,
             triggered_by: "test".to_owned(),
             idempotency_key: None,
+            session_id: None,
         };
         self.engine.trigger(trigger).await.unwrap().trace_id
     }

@@ -9,8 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tower_domain::clock::Clock;
 use tower_domain::code_ref::{CodeRef, Digest, ModuleRef};
+use tower_domain::codes;
 use tower_domain::definition::DefinitionSpec;
 use tower_domain::module::Inspection;
+use tower_domain::session::WorkspaceAccess;
 use tower_domain::step::{CodeProblem, Executor, FoldError, HostTrouble, RESULT_PAGE_MAX, Step, StepEnd, StepHost, Stop, fold_by_key};
 use tower_domain::task::{Leg, Output, TaskResult};
 
@@ -18,6 +20,7 @@ use super::component::{LoadedComponent, Loader};
 use super::ends;
 use super::guest_runtime::GuestRuntime;
 use super::guest_state::Cut;
+use super::guest_state::Folder;
 use super::linker::make_linker;
 use super::modules::{LoadError, ModuleSource, Modules};
 use super::run::{Entry, Run};
@@ -100,9 +103,13 @@ impl WasmExecutor {
     async fn run_module(&self, module: &ModuleRef, step: Arc<Step>, host: Arc<dyn StepHost>) -> Result<StepEnd, StepEnd> {
         let component = unless_stopped(&*host, self.module(module)).await?.map_err(|error| not_loaded(module, &error))?;
         let spec = &step.definition.spec;
-        let workspace = match &spec.capabilities.workspace {
-            None => None,
-            Some(name) => Some(self.config.mounts.get(name).cloned().ok_or_else(|| ends::fatal("WORKSPACE_UNKNOWN", workspace_unknown(name.as_str())))?),
+        let workspace = match (&spec.capabilities.workspace, &step.session) {
+            (None, None) => None,
+            (None, Some(session)) => Some(Folder { path: session.workspace.clone(), access: session.access }),
+            (Some(name), _) => {
+                let mounted = self.config.mounts.get(name).cloned().ok_or_else(|| ends::fatal("WORKSPACE_UNKNOWN", workspace_unknown(name.as_str())))?;
+                Some(Folder { path: mounted, access: WorkspaceAccess::Read })
+            }
         };
         let aggregates = component.aggregate.is_some();
         let aggregator = step.actor_type.is_aggregator();
@@ -152,13 +159,13 @@ impl WasmExecutor {
 #[async_trait]
 impl Executor for WasmExecutor {
     fn runs(&self, code: &CodeRef) -> bool {
-        match code {
-            CodeRef::Wasm(_) => true,
-        }
+        matches!(code, CodeRef::Wasm(_))
     }
 
     async fn check(&self, spec: &DefinitionSpec) -> Result<(), CodeProblem> {
-        let CodeRef::Wasm(module) = &spec.code_ref;
+        let CodeRef::Wasm(module) = &spec.code_ref else {
+            return Err(CodeProblem { code: codes::NO_EXECUTOR.name, message: format!("{} is no component", spec.code_ref) });
+        };
         if let Some(name) = spec.capabilities.workspace.as_ref().filter(|name| !self.config.mounts.contains_key(*name)) {
             return Err(CodeProblem { code: "WORKSPACE_UNKNOWN", message: workspace_unknown(name.as_str()) });
         }
@@ -174,7 +181,9 @@ impl Executor for WasmExecutor {
 
     async fn run(&self, step: Arc<Step>, host: Arc<dyn StepHost>) -> StepEnd {
         let definition = Arc::clone(&step.definition);
-        let CodeRef::Wasm(module) = &definition.spec.code_ref;
+        let CodeRef::Wasm(module) = &definition.spec.code_ref else {
+            return ends::fatal(codes::NO_EXECUTOR.name, format!("{} is no component", definition.spec.code_ref));
+        };
         self.run_module(module, step, host).await.unwrap_or_else(|end| end)
     }
 }

@@ -1,13 +1,14 @@
 //! What the host keeps for one running component: the data of its store.
 
 use std::future::poll_fn;
-use std::path::Path;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tower_domain::clock::Clock;
+use tower_domain::session::WorkspaceAccess;
 use tower_domain::step::{Signal, StepHost, Stop};
 use wasmtime::component::ResourceTable;
 use wasmtime::{StoreContextMut, UpdateDeadline};
@@ -29,6 +30,12 @@ pub(crate) enum Cut {
     TimedOut,
     CpuSpent,
     Stopped(Stop),
+}
+
+/// A folder that the component sees as its workspace.
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    pub(crate) access: WorkspaceAccess,
 }
 
 /// When a component is to be stopped.
@@ -77,12 +84,23 @@ pub(crate) struct GuestState {
 }
 
 impl GuestState {
-    /// Nothing of the host's surroundings goes in but clock, random numbers and, if granted, one folder to read.
-    pub(crate) fn new(home: Home, stdio: &Stdio, clock: Arc<dyn Clock>, workspace: Option<&Path>, memory: MemoryLimit, watch: Watch) -> wasmtime::Result<Self> {
+    /// Nothing of the host's surroundings goes in but clock, random numbers and, if granted, one folder.
+    pub(crate) fn new(
+        home: Home,
+        stdio: &Stdio,
+        clock: Arc<dyn Clock>,
+        workspace: Option<&Folder>,
+        memory: MemoryLimit,
+        watch: Watch,
+    ) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdio.stdout()).stderr(stdio.stderr()).max_random_size(RANDOM_BYTES_MAX).wall_clock(GuestClock(clock));
         if let Some(folder) = workspace {
-            wasi.preopened_dir(folder, WORKSPACE_PATH, FsPerms::ReadOnly)?;
+            let access = match folder.access {
+                WorkspaceAccess::Read => FsPerms::ReadOnly,
+                WorkspaceAccess::ReadWrite => FsPerms::ReadWrite,
+            };
+            wasi.preopened_dir(&folder.path, WORKSPACE_PATH, access)?;
         }
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(HANDLES_MAX);

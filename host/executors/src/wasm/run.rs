@@ -1,6 +1,5 @@
 //! One step: a fresh store and a fresh instance, bounded in time, memory and processor, dropped at the end whatever happened.
 
-use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -16,7 +15,7 @@ use super::bindings::types;
 use super::component::LoadedComponent;
 use super::convert;
 use super::ends::{self, Answer, Broken, Stage};
-use super::guest_state::{Cut, GuestState, Home, Watch};
+use super::guest_state::{Cut, Folder, GuestState, Home, Watch};
 use super::limits::{CpuMeter, MemoryLimit, metered};
 use super::stdio::Stdio;
 
@@ -40,7 +39,7 @@ pub(super) struct Run {
     pub(super) clock: Arc<dyn Clock>,
     /// The runtime that the host is at home on.
     pub(super) home: Handle,
-    pub(super) workspace: Option<PathBuf>,
+    pub(super) workspace: Option<Folder>,
     pub(super) hostcall_bytes_max: usize,
 }
 
@@ -54,7 +53,7 @@ impl Run {
         let watch = Watch { deadline, cpu_max: Duration::from_millis(profile.cpu_ms), meter: Arc::clone(&meter) };
         let stdio = Stdio::into_log_of(Arc::clone(&host));
         let home = Home { host: Arc::clone(&host), runtime: home };
-        let state = match GuestState::new(home, &stdio, clock, workspace.as_deref(), MemoryLimit::new(profile.memory_bytes), watch) {
+        let state = match GuestState::new(home, &stdio, clock, workspace.as_ref(), MemoryLimit::new(profile.memory_bytes), watch) {
             Ok(state) => state,
             Err(error) => return ends::retryable("HOST_TROUBLE", format!("the workspace cannot be opened: {error:#}")),
         };

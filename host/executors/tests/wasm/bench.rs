@@ -139,6 +139,7 @@ pub(crate) fn step(module: &ModuleRef, params: Value) -> StepBuilder {
         fence: 1,
         timeout: Duration::from_secs(60),
         deadline: SystemClock.now().plus(Duration::from_secs(60)),
+        session: None,
     };
     StepBuilder { step, spec }
 }
@@ -280,6 +281,10 @@ impl StepHost for FakeHost {
         let next = if from + items.len() < results.len() { items.last().map(|last| last.task_id) } else { None };
         self.pages.lock().unwrap().push(u32::try_from(items.len()).unwrap());
         Ok(ResultPage { items, next })
+    }
+
+    fn set_sdk_session_id(&self, _id: String) {
+        panic!("components have no such call");
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
+use tower_domain::id::SessionId;
 use tower_domain::name::Name;
+use tower_domain::session::{StepSession, WorkspaceAccess};
 use tower_domain::step::Executor;
 use tower_executors::wasm::WasmConfig;
 
@@ -107,4 +109,29 @@ async fn a_definition_that_asks_for_more_memory_than_the_host_gives_is_told() {
     let bench = Bench::with(WasmConfig { memory_bytes_max: 128 << 20, ..config() });
     let step = step(&bench.put(probe()), json!({})).spec("resource_profile", json!({ "memory_bytes": 256 << 20 })).build();
     assert_eq!(bench.executor.check(&step.definition.spec).await.unwrap_err().code, "MEMORY_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn a_sessions_workspace_is_seen_as_far_as_it_is_granted_and_not_left() {
+    let workspace = Workspace::new();
+    let inside = workspace.folder.path().join("inside");
+    let run = async |access: WorkspaceAccess, params: Value| {
+        let mut step = workspace.bench.probe(params).await.spec("capabilities", json!({ "session": access }));
+        step.step.session =
+            Some(StepSession { id: SessionId::from_bytes([7; 16]), user_id: "ada".to_owned(), sdk_session_id: None, workspace: inside.clone(), access });
+        output(workspace.bench.run(step).await)
+    };
+    let write = |path: &str| json!({ "do": "write", "path": path, "text": "mine" });
+    assert!(run(WorkspaceAccess::Read, write("/workspace/new.txt")).await["error"].is_string());
+    assert_eq!(run(WorkspaceAccess::Read, json!({ "do": "read", "path": "/workspace/data.txt" })).await["text"], "hello");
+    assert!(run(WorkspaceAccess::ReadWrite, write("/workspace/new.txt")).await.get("error").is_none());
+    assert_eq!(std::fs::read_to_string(inside.join("new.txt")).unwrap(), "mine");
+    for path in ["/workspace/../secret.txt", "/workspace/absolute", "/workspace/relative", "/workspace/up/secret.txt", "/workspace/up/new.txt"] {
+        let tried = run(WorkspaceAccess::ReadWrite, write(path)).await;
+        assert!(tried["error"].is_string(), "{path}: {tried}");
+        let read = run(WorkspaceAccess::ReadWrite, json!({ "do": "read", "path": path })).await;
+        assert!(read.get("text").is_none(), "{path}: {read}");
+    }
+    assert_eq!(std::fs::read_to_string(workspace.folder.path().join("secret.txt")).unwrap(), "secret");
+    assert!(!workspace.folder.path().join("new.txt").exists());
 }

@@ -116,17 +116,17 @@ async fn busy_steps_share_one_thread_and_none_is_late() {
     let bench = Bench::with(WasmConfig { guest_threads: 1, ..config() });
     let mut running = Vec::new();
     for _ in 0..4 {
-        let step = bench.probe(json!({ "do": "loop" })).await.timeout_ms(300);
+        let step = bench.probe(json!({ "do": "loop" })).await.timeout_ms(2_000);
         running.push(bench.start(step, &Arc::new(FakeHost::new())));
     }
     let begin = Instant::now();
     let step = bench.probe(json!({ "do": "echo", "value": 1 })).await;
     assert_eq!(output(bench.run(step).await), json!(1));
-    assert!(begin.elapsed() < Duration::from_millis(250), "a small step waited {:?} for busy ones", begin.elapsed());
+    assert!(running.iter().all(|run| !run.is_finished()), "a small step waited {:?} for busy ones", begin.elapsed());
     for run in running {
         assert_eq!(retryable(run.await.unwrap()).0, "GUEST_TIMEOUT");
     }
-    assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(6), "one after the other they take eight seconds, and took {:?}", begin.elapsed());
 }
 
 #[tokio::test]

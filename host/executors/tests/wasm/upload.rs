@@ -180,7 +180,7 @@ fn w42_nested_instances_that_come_to_millions_are_counted_not_compiled() {
     let begin = Instant::now();
     let text = refused(&bytes, "STATIC_LIMIT");
     assert!(text.contains("100000000 core instances"), "{text}");
-    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
 }
 
 #[test]

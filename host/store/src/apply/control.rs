@@ -44,7 +44,8 @@ impl Unit<'_> {
             // Begins a trace and is no order to one that runs.
             ControlAction::Retry => return Ok(Answer::NothingToDo),
         };
-        let rows = self.tx.open_tasks(order.trace_id, order.task_id).await?;
+        let is_whole = order.action == ControlAction::Cancel && order.task_id.is_none();
+        let rows = if is_whole { self.first_to_cancel(order.trace_id).await? } else { self.tx.open_tasks(order.trace_id, order.task_id).await? };
         let ids: Vec<TaskId> = rows.iter().map(|row| row.id).collect();
         self.adopt(rows).await?;
         let signal = match order.action {
@@ -75,7 +76,7 @@ impl Unit<'_> {
         if changed == 0 {
             return Ok(Answer::NothingToDo);
         }
-        if order.action == ControlAction::Cancel && order.task_id.is_none() {
+        if is_whole {
             self.trace_mut(order.trace_id)?.cancelling = true;
         }
         self.tell_watchers(&order, top)?;
@@ -83,7 +84,12 @@ impl Unit<'_> {
         self.between(Point::OrderWritten).await?;
         self.propagate().await?;
         let ended = self.out.events[noted..].iter().filter(|event| event.to.is_some_and(Status::is_terminal)).count() as u64;
-        let done = if order.action == ControlAction::Cancel { ended } else { moved };
+        let done = match order.action {
+            // What is still to be swept will not run any more either.
+            ControlAction::Cancel if self.out.unswept.contains(&order.trace_id) => ended + self.trace(order.trace_id).map_or(0, |trace| trace.counts.pending),
+            ControlAction::Cancel => ended,
+            ControlAction::Pause | ControlAction::Run | ControlAction::Retry => moved,
+        };
         Ok(Answer::Ordered { done, running })
     }
 

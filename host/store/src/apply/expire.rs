@@ -27,6 +27,7 @@ impl Unit<'_> {
                 Expire::Overdue => (self.tx.overdue(self.now, EXPIRE_CHUNK).await?, HashSet::new()),
             };
             if claims.is_empty() {
+                self.find_unswept().await?;
                 return Ok(Answer::Done);
             }
             self.load_tasks(claims.iter().map(|(id, _)| *id).collect()).await?;

@@ -36,6 +36,9 @@ impl Unit<'_> {
         self.load_tasks(dependents.clone()).await?;
         for id in dependents {
             let (ended, failed) = met[&id];
+            if self.end_with_its_trace(id)? {
+                continue;
+            }
             let Some(row) = self.task(id) else { continue };
             match (DependencyEnded { ended, failed, now: self.now }).decide(&row.state) {
                 Ok(transition) => {

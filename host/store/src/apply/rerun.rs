@@ -1,12 +1,14 @@
 //! An ended trace is retried as a new one: what succeeded is taken over, the rest runs again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tower_domain::aggregation::ChildCounts;
 use tower_domain::event::EventType;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::lifecycle::{Admit, ChildrenEnded, End, Stage, TaskState, Transition};
+use tower_domain::limit::{Gates, Limits};
+use tower_domain::name::Name;
 use tower_domain::task::Status;
 
 use super::tx::{NewTask, OldTask, TaskWrites};
@@ -42,12 +44,17 @@ impl Unit<'_> {
             let ids: HashMap<TaskId, TaskId> =
                 level.iter().map(|old| (old.task.row.id, if old.task.row.parent_id.is_none() { new.root_task_id } else { (rerun.ids.0)() })).collect();
             let mut next_parents = Vec::new();
+            let definitions: BTreeSet<Name> = level.iter().map(|old| old.task.job_id.clone()).collect();
+            let limits: HashMap<Name, Limits> = self.tx.limits(&definitions.into_iter().collect::<Vec<_>>()).await?.into_iter().collect();
             for old in level {
                 let old_id = old.task.row.id;
                 let parent = old.task.row.parent_id.and_then(|parent| reopened.get(&parent).copied());
                 let from = rerun.from.as_ref().filter(|from| from.task_id == old_id);
                 reached |= from.is_some();
                 let (mut task, transition, payload) = self.plan_task(old, &ids, &taken, from);
+                // What is limited now, and not what was when the old task was made.
+                task.row.gates =
+                    limits.get(&task.job_id).map_or_else(Gates::default, |limits| Gates::of(&task.job_id, limits, &task.input_params, new.gates.user()));
                 task.row.trace_id = new.trace_id;
                 task.row.parent_id = parent.map(|(id, _)| id);
                 if transition.next.stage == Stage::WaitingChildren {
@@ -107,6 +114,7 @@ impl Unit<'_> {
         task.row.id = ids[&old_id];
         task.row.started_at = None;
         task.row.finished_at = None;
+        task.row.parked = None;
         task.row.progress = 0;
         task.row.progress_message.clear();
         task.created_at = now;

@@ -7,6 +7,7 @@ use tower_domain::control::Control;
 use tower_domain::id::TaskId;
 use tower_domain::json::Json;
 use tower_domain::lifecycle::{Admit, ConfirmCancel, Fail, Finish, Hours, NextRound, Refusal, Release, Stage, Suspend, TaskState, Transition};
+use tower_domain::limit::Gates;
 use tower_domain::name::Key;
 use tower_domain::split::PlannedChild;
 use tower_domain::step::StepFailure;
@@ -20,10 +21,13 @@ use crate::work::{Answer, RoundEnd, Settle, SettledEnd};
 
 impl Unit<'_> {
     pub(super) async fn settle(&mut self, settle: Settle) -> Result<Answer, StoreError> {
-        let Settle { task_id, fence, started_at, end } = settle;
+        let Settle { task_id, fence, started_at, end, sdk_session_id } = settle;
         let Some(row) = self.task(task_id) else { return Ok(Answer::NotFound) };
-        let row = row.clone();
+        let mut row = row.clone();
         let fence = if fault::is_on(Guard::Fence) { fence } else { row.state.fence };
+        if row.state.is_ended() && !fault::is_on(Guard::Terminal) {
+            row.state.stage = Stage::Claimed;
+        }
         let (output, children, end) = match end {
             SettledEnd::Finished { output, children, round } => {
                 let room = self.trace(row.trace_id).map_or(0, |trace| self.trace_tasks_max.saturating_sub(trace.counts.total()));
@@ -78,6 +82,11 @@ impl Unit<'_> {
         {
             let (round, children) = (row.state.round, row.state.children);
             self.rounds.push(RoundRow { task_id, round, children, output: output.clone(), finished_at: self.now });
+        }
+        if let (Ended::Finished { .. }, Some(sdk)) = (&end, sdk_session_id)
+            && let Some(session) = self.trace(row.trace_id).and_then(|trace| trace.session_id)
+        {
+            self.tx.set_sdk_session(session, &sdk).await?;
         }
         let entry = self.task_mut(task_id)?;
         if splits || how.is_some() {
@@ -172,6 +181,7 @@ impl Unit<'_> {
             let transition =
                 Admit { open_deps: open, dep_failed, now: self.now }.decide(&state).map_err(|refusal| StoreError::inconsistent("tasks", refusal))?;
             let payload = (open > 0).then(|| Json::trusted(format!("{{\"open_deps\":{open}}}")));
+            let gates = Gates::of(&child.definition.id, &child.definition.spec.limits(), &child.params, parent.gates.user());
             let new = NewTask {
                 row: TaskRow {
                     id: child.id,
@@ -182,6 +192,9 @@ impl Unit<'_> {
                     priority: child.priority,
                     aggregation: child.definition.spec.aggregation,
                     state,
+                    lane: child.definition.spec.code_ref.lane(),
+                    gates,
+                    parked: None,
                     started_at: None,
                     finished_at: None,
                     progress: 0,

@@ -28,6 +28,11 @@ impl Unit<'_> {
             },
             None => None,
         };
+        if let Some(session) = new.session_id
+            && !self.tx.use_session(session, self.now).await?
+        {
+            return Ok(Answer::SessionClosed);
+        }
         if let Some(idempotency) = &new.idempotency {
             let known = KnownKey { key: idempotency.key.clone(), fingerprint: idempotency.fingerprint, trace_id: new.trace_id, root_task_id: new.root_task_id };
             self.tx.insert_key(&known, self.now).await?;
@@ -61,6 +66,8 @@ fn trace_row(new: &NewTrace, now: tower_domain::clock::Timestamp) -> NewTraceRow
             started_at: None,
             finished_at: None,
             created_at: now,
+            session_id: new.session_id,
+            changed_at: Some(now),
         },
         definition_id: new.definition_id.clone(),
         definition_version: new.definition_version,
@@ -85,6 +92,9 @@ fn root_task(new: &NewTrace, now: tower_domain::clock::Timestamp) -> NewTask {
             priority: new.priority,
             aggregation: new.aggregation,
             state: TaskState { hours: Hours::of(new.window), ..TaskState::new(new.max_retries, RunOn::Success, new.run_after) },
+            lane: new.lane.clone(),
+            gates: new.gates.clone(),
+            parked: None,
             started_at: None,
             finished_at: None,
             progress: 0,

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
-use tower_domain::control::{ControlEvent, ScheduleOrder};
+use tower_domain::code_ref::Lane;
+use tower_domain::control::{Control, ControlEvent, ScheduleOrder};
 use tower_domain::definition::AggregationPolicy;
 use tower_domain::event::TaskEvent;
-use tower_domain::id::{TaskId, TraceId};
+use tower_domain::id::{SessionId, TaskId, TraceId};
 use tower_domain::json::Json;
-use tower_domain::lifecycle::TaskState;
+use tower_domain::lifecycle::{Stage, TaskState};
+use tower_domain::limit::{Gate, GateState, Gates, Limits};
 use tower_domain::name::{Key, Name};
 use tower_domain::schedule::Schedule;
 use tower_domain::step::Summary;
@@ -31,10 +33,23 @@ pub(crate) struct TaskRow {
     pub(crate) priority: u8,
     pub(crate) aggregation: AggregationPolicy,
     pub(crate) state: TaskState,
+    /// Where it waits to be claimed.
+    pub(crate) lane: Lane,
+    /// What it passes before it can be claimed.
+    pub(crate) gates: Gates,
+    /// Which of them it waits at while it is queued; none: it has passed them all, or is not queued.
+    pub(crate) parked: Option<u8>,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) progress: u8,
     pub(crate) progress_message: String,
+}
+
+impl TaskRow {
+    /// Whether it has passed its gates and not left them.
+    pub(crate) fn has_passed(&self) -> bool {
+        !self.gates.is_empty() && self.parked.is_none() && matches!(self.state.stage, Stage::Queued | Stage::Claimed)
+    }
 }
 
 /// What is written beside a [`TaskRow`] when it changes; what is `None` stays as it is.
@@ -94,6 +109,10 @@ pub(crate) struct TraceRow {
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
+    /// The session that it is part of.
+    pub(crate) session_id: Option<SessionId>,
+    /// When it was changed last, where hosts with clocks of their own take turns.
+    pub(crate) changed_at: Option<Timestamp>,
 }
 
 /// A trace to insert.
@@ -126,10 +145,28 @@ pub(crate) struct QueueRow {
 pub(crate) enum QueuePlace {
     /// Not before this.
     Due(Timestamp),
-    /// Can be claimed.
-    Ready,
+    /// Can be claimed, by hosts with room in this lane.
+    Ready(Lane),
     /// Is claimed.
     Claimed { owner: String, until: Timestamp },
+    /// Waits at a gate.
+    Parked(Gate),
+}
+
+/// A gate that somebody has passed or waits at.
+#[derive(Debug, Clone)]
+pub(crate) struct GateRow {
+    pub(crate) gate: Gate,
+    pub(crate) state: GateState,
+}
+
+/// A task that waits at a gate.
+#[derive(Debug, Clone)]
+pub(crate) struct ParkedTask {
+    pub(crate) gate: Gate,
+    pub(crate) task_id: TaskId,
+    pub(crate) priority: u8,
+    pub(crate) rank: u64,
 }
 
 /// A key that is known.
@@ -172,6 +209,9 @@ pub(crate) struct OldTask {
 /// One open transaction. Every method is a fixed number of statements, however many rows it is given; given none it does nothing.
 #[async_trait]
 pub(crate) trait Tx: Send {
+    /// Takes the locks that the batch needs, where others may write meanwhile: those of traces, of these tasks' traces, and of traces that
+    /// schedules began last. Comes before anything is read, and answers the instant of the batch, where that is the database's.
+    async fn lock(&mut self, tasks: &[TaskId], traces: &[TraceId], schedules: &[Name]) -> Result<Option<Timestamp>, StoreError>;
     /// Rows of tasks, those that exist, in any order.
     async fn tasks(&mut self, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError>;
     /// Rows of traces, likewise.
@@ -182,6 +222,12 @@ pub(crate) trait Tx: Send {
     async fn children(&mut self, parent: TaskId) -> Result<Vec<TaskRow>, StoreError>;
     /// Tasks that have not ended: of the whole trace, or of a task and everything below it; parents before their children.
     async fn open_tasks(&mut self, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError>;
+    /// Tasks of a trace that run or wait for children, parents before their children.
+    async fn busy_tasks(&mut self, trace: TraceId) -> Result<Vec<TaskRow>, StoreError>;
+    /// Tasks of a trace that have not ended and neither run nor wait for children: so many at the most, in any order.
+    async fn idle_tasks(&mut self, trace: TraceId, limit: u32) -> Result<Vec<TaskRow>, StoreError>;
+    /// Traces that are being cancelled and have such tasks.
+    async fn unswept(&mut self, limit: u32) -> Result<Vec<TraceId>, StoreError>;
     /// Children of these tasks of an ended trace in their last round, in order, with all that is needed to run them again; the root for `None`.
     async fn old_tasks(&mut self, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError>;
 
@@ -199,9 +245,15 @@ pub(crate) trait Tx: Send {
     async fn delete_queue(&mut self, ids: &[TaskId]) -> Result<(), StoreError>;
     /// The first `limit` tasks that can be claimed: by priority (10 first), then rank, then id; with their rank.
     async fn ready(&mut self, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError>;
+    /// The first `limit` by rank and then id, whatever their priority; with their rank.
+    async fn fair(&mut self, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError>;
+    /// The first tasks of a lane that can be claimed, with their rank: the most urgent first, then by rank.
+    async fn ready_in(&mut self, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError>;
+    /// The first tasks of a lane that can be claimed, by rank alone.
+    async fn fair_in(&mut self, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError>;
     /// Up to `limit` waiting tasks that are due.
     async fn due(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError>;
-    /// When the next waiting task is due.
+    /// When the next waiting task is due, or the next gate opens.
     async fn next_due(&mut self) -> Result<Option<Timestamp>, StoreError>;
     /// Up to `limit` claimed tasks of a host.
     async fn claimed_by(&mut self, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError>;
@@ -209,6 +261,19 @@ pub(crate) trait Tx: Send {
     async fn overdue(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError>;
     /// Moves the leases that a host holds on these tasks.
     async fn renew(&mut self, host: &str, ids: &[TaskId], until: Timestamp) -> Result<(), StoreError>;
+    /// Gates, those that exist.
+    async fn gates(&mut self, gates: &[Gate]) -> Result<Vec<GateRow>, StoreError>;
+    /// Inserts or replaces.
+    async fn put_gates(&mut self, rows: &[GateRow]) -> Result<(), StoreError>;
+    async fn delete_gates(&mut self, gates: &[Gate]) -> Result<(), StoreError>;
+    /// Up to `limit` gates whose time to open has come.
+    async fn opening(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Gate>, StoreError>;
+    /// Tasks that wait at these gates, of each gate and priority the first `each` by rank and then id.
+    async fn parked(&mut self, gates: &[Gate], each: u32) -> Result<Vec<ParkedTask>, StoreError>;
+    /// What the current versions of definitions say about their tasks, those that exist.
+    async fn limits(&mut self, definitions: &[Name]) -> Result<Vec<(Name, Limits)>, StoreError>;
+    /// Those of these tasks that a host holds, with what is wanted of them and, of those that are cancelled, why.
+    async fn held(&mut self, host: &str, ids: &[TaskId]) -> Result<Vec<(TaskId, Control, Option<String>)>, StoreError>;
     /// What the steps of these (claimed) tasks need.
     async fn step_inputs(&mut self, rows: &[TaskRow]) -> Result<Vec<StepInput>, StoreError>;
 
@@ -238,6 +303,11 @@ pub(crate) trait Tx: Send {
     /// Has schedules go on that waited for one of these traces.
     async fn release_schedules(&mut self, ended: &[TraceId], now: Timestamp) -> Result<(), StoreError>;
     async fn insert_schedule_order(&mut self, order: &ScheduleOrder) -> Result<(), StoreError>;
+
+    /// A trace of a session begins, and an idle one is active again. False: the session is closed, or there is none.
+    async fn use_session(&mut self, id: SessionId, now: Timestamp) -> Result<bool, StoreError>;
+    /// What the code of a session calls it from now on.
+    async fn set_sdk_session(&mut self, id: SessionId, sdk: &str) -> Result<(), StoreError>;
 
     /// A place between two statements, where tests have the process die: whatever came before it is with the database. With
     /// [`Guard::Atomic`](crate::fault::Guard::Atomic) off, the transaction ends here and another begins.

@@ -3,13 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::Lane;
 use tower_domain::event::{EventType, TaskEvent};
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::lifecycle::{Stage, Transition};
+use tower_domain::limit::Gates;
 use tower_domain::schedule::NightWindow;
 use tower_domain::task::{Attempt, Status};
 
+use super::ClaimOrder;
+use super::gates::GateBook;
 use super::schedule::Schedules;
 use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, RoundRow, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::StoreError;
@@ -35,8 +39,11 @@ pub(super) struct Unit<'a> {
     pub(super) now: Timestamp,
     pub(super) host: String,
     pub(super) trace_tasks_max: u64,
+    pub(super) cancel_max: u32,
     pub(super) night: NightWindow,
-    pub(super) virtual_time: u64,
+    pub(super) user_max_concurrent: Option<u32>,
+    pub(super) order: ClaimOrder,
+    pub(super) gates: GateBook,
     pub(super) keys: HashMap<String, KnownKey>,
     pub(super) known_events: HashMap<String, TaskEvent>,
     /// Tasks that ended and whose parents and dependents have not heard of it yet.
@@ -44,6 +51,10 @@ pub(super) struct Unit<'a> {
     pub(super) attempts: Vec<(TaskId, Attempt)>,
     pub(super) rounds: Vec<RoundRow>,
     pub(super) out: Committed,
+    /// Whether something can be claimed that could not before.
+    pub(super) readied: bool,
+    /// The same, of lanes other than that of the process.
+    pub(super) readied_elsewhere: bool,
     pub(super) schedules: Schedules,
     tasks: HashMap<TaskId, Entry>,
     /// New tasks in the order in which they were made; their rows are in `tasks`.
@@ -57,20 +68,25 @@ pub(super) struct Unit<'a> {
 }
 
 impl<'a> Unit<'a> {
-    pub(super) fn new(tx: &'a mut dyn Tx, batch: &Batch, virtual_time: u64) -> Self {
+    pub(super) fn new(tx: &'a mut dyn Tx, batch: &Batch, order: ClaimOrder) -> Self {
         Self {
             tx,
             now: batch.now,
             host: batch.host.clone(),
             trace_tasks_max: batch.trace_tasks_max,
+            cancel_max: batch.cancel_max,
             night: batch.night,
-            virtual_time,
+            user_max_concurrent: batch.user_max_concurrent,
+            order,
+            gates: GateBook::default(),
             keys: HashMap::new(),
             known_events: HashMap::new(),
             ended: Vec::new(),
             attempts: Vec::new(),
             rounds: Vec::new(),
-            out: Committed::default(),
+            out: Committed::at(batch.now),
+            readied: false,
+            readied_elsewhere: false,
             schedules: Schedules::default(),
             tasks: HashMap::new(),
             fresh: Vec::new(),
@@ -111,6 +127,8 @@ impl<'a> Unit<'a> {
             return Ok(());
         }
         for row in self.tx.traces(&ids).await? {
+            // Another host's clock may be ahead, or this batch has waited for it: what happens to a trace happens in order.
+            self.now = self.now.max(row.changed_at.unwrap_or(self.now));
             self.traces.insert(row.trace_id, TraceEntry { row, dirty: false });
         }
         Ok(())
@@ -148,6 +166,7 @@ impl<'a> Unit<'a> {
     pub(super) fn trace_mut(&mut self, id: TraceId) -> Result<&mut TraceRow, StoreError> {
         let entry = self.traces.get_mut(&id).ok_or_else(|| StoreError::inconsistent("traces", format!("trace {id} is missing")))?;
         entry.dirty = true;
+        entry.row.changed_at = Some(self.now);
         Ok(&mut entry.row)
     }
 
@@ -176,7 +195,8 @@ impl<'a> Unit<'a> {
         let (trace_id, from, to) = (row.trace_id, row.state.status(), transition.next.status());
         if from != to {
             let counts = &mut self.trace_mut(trace_id)?.counts;
-            *counts.of(from) -= 1;
+            let less = counts.of(from).checked_sub(1);
+            *counts.of(from) = less.ok_or_else(|| StoreError::inconsistent("traces", format!("trace {trace_id} counts none that is {from}")))?;
             *counts.of(to) += 1;
         }
         self.enter(id, transition, Some(from), payload)
@@ -188,8 +208,14 @@ impl<'a> Unit<'a> {
         let entry = self.task_mut(id)?;
         let was_queued = from.is_some() && matches!(entry.row.state.stage, Stage::Scheduled | Stage::Backoff | Stage::Queued | Stage::Claimed);
         let moved = from.is_none() || entry.row.state.stage != next.stage;
+        let passed = from.is_some() && entry.row.has_passed();
         entry.row.state = next;
         let stage = entry.row.state.stage;
+        let gates = if moved { entry.row.gates.clone() } else { Gates::default() };
+        let first_gate = gates.as_slice().first().filter(|_| stage == Stage::Queued);
+        if moved {
+            entry.row.parked = first_gate.map(|_| 0);
+        }
         match (error, stage) {
             (Some(error), _) => entry.writes.error = Some(error),
             (None, Stage::Ended(_)) => entry.writes.clear_error = true,
@@ -199,6 +225,10 @@ impl<'a> Unit<'a> {
             entry.row.finished_at = Some(now);
         }
         let (trace_id, priority, due) = (entry.row.trace_id, entry.row.priority, entry.row.state.run_after);
+        let lane = entry.row.lane.clone();
+        if passed && moved && stage != Stage::Claimed {
+            self.gates.leave(&gates);
+        }
         if moved {
             match stage {
                 Stage::Scheduled | Stage::Backoff => {
@@ -207,7 +237,17 @@ impl<'a> Unit<'a> {
                 }
                 Stage::Queued => {
                     let rank = self.next_rank(trace_id)?;
-                    self.queue.insert(id, Some(QueueRow { task_id: id, priority, rank, place: QueuePlace::Ready }));
+                    let place = match first_gate {
+                        Some(gate) => {
+                            self.gates.arrive(gate);
+                            QueuePlace::Parked(gate.clone())
+                        }
+                        None => {
+                            self.readied(&lane);
+                            QueuePlace::Ready(lane)
+                        }
+                    };
+                    self.queue.insert(id, Some(QueueRow { task_id: id, priority, rank, place }));
                 }
                 Stage::WaitingDeps | Stage::Paused | Stage::WaitingChildren | Stage::Ended(_) if was_queued => {
                     self.queue.insert(id, None);
@@ -228,16 +268,25 @@ impl<'a> Unit<'a> {
     /// Start-time fair queueing (P. Goyal, H. Vin, H. Cheng, 1996) with a task as the unit of service: a trace's next task stands behind
     /// its last one, but never behind the virtual time, so that a small trace does not wait for a large one's backlog.
     fn next_rank(&mut self, trace_id: TraceId) -> Result<u64, StoreError> {
-        let virtual_time = self.virtual_time;
+        let virtual_time = self.order.virtual_time;
         let trace = self.trace_mut(trace_id)?;
         trace.rank = trace.rank.max(virtual_time) + 1;
         Ok(trace.rank)
     }
 
-    /// Says that a task was claimed, in the queue.
-    pub(super) fn hold(&mut self, id: TaskId, rank: u64, owner: &str, until: Timestamp) -> Result<(), StoreError> {
+    /// A task can be claimed that could not before.
+    pub(super) fn readied(&mut self, lane: &Lane) {
+        if *lane == Lane::Process {
+            self.readied = true;
+        } else {
+            self.readied_elsewhere = true;
+        }
+    }
+
+    /// Moves a task that is in the queue to another place of it.
+    pub(super) fn requeue(&mut self, id: TaskId, rank: u64, place: QueuePlace) -> Result<(), StoreError> {
         let priority = self.task_mut(id)?.row.priority;
-        self.queue.insert(id, Some(QueueRow { task_id: id, priority, rank, place: QueuePlace::Claimed { owner: owner.to_owned(), until } }));
+        self.queue.insert(id, Some(QueueRow { task_id: id, priority, rank, place }));
         Ok(())
     }
 

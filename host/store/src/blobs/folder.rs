@@ -1,7 +1,7 @@
 //! Bytes as files, named after what they are.
 //!
 //! `<root>/ab/cd/<64 hexadecimal digits>`. A file is written beside its place, made durable, and then given its name: whoever finds a
-//! name finds all of it. What a crash leaves behind are files in `<root>/tmp`, which are removed when the folder is opened.
+//! name finds all of it. What a crash leaves behind are files in `<root>/tmp-<host>`, which are removed when that host opens the folder.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -17,25 +17,27 @@ use super::memory::digest_of;
 use crate::StoreError;
 use crate::fault::{self, Point};
 
-/// Keeps bytes in a folder. One process at a time.
+/// Keeps bytes in a folder. Several processes may share it, each under a name of its own.
 #[derive(Debug, Clone)]
 pub struct FolderBlobs {
     root: PathBuf,
+    /// For files that are being written.
+    temporary: PathBuf,
     /// Tells files apart that are being written.
     written: Arc<AtomicU64>,
 }
 
 impl FolderBlobs {
-    /// Opens the folder, or makes it.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+    /// Opens the folder, or makes it. `host` is who writes there.
+    pub fn open(root: impl Into<PathBuf>, host: &str) -> Result<Self, StoreError> {
         let root = root.into();
-        let temporary = root.join("tmp");
+        let temporary = root.join(format!("tmp-{host}"));
         match fs::remove_dir_all(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("removing what a crash left in", &temporary)(error)),
             _ => {}
         }
         fs::create_dir_all(&temporary).map_err(failed("making", &temporary))?;
-        Ok(Self { root, written: Arc::default() })
+        Ok(Self { root, temporary, written: Arc::default() })
     }
 
     /// Where bytes are, or would be.
@@ -53,7 +55,7 @@ impl FolderBlobs {
             return Ok(digest);
         }
         let folder = path.parent().unwrap_or(&self.root);
-        let temporary = self.root.join("tmp").join(self.written.fetch_add(1, Ordering::Relaxed).to_string());
+        let temporary = self.temporary.join(self.written.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir_all(folder).map_err(failed("making", folder))?;
         let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
         let written = written.map_err(failed("writing", &temporary)).and_then(|()| fault::point_now(Point::BlobWritten));
@@ -111,6 +113,15 @@ impl BlobStore for FolderBlobs {
     async fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let (this, digest) = (self.clone(), *digest);
         on_a_thread(move || this.get_now(&digest)).await
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.path_of(digest);
+        on_a_thread(move || match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", &path)(error)),
+            _ => Ok(()),
+        })
+        .await
     }
 }
 

@@ -28,9 +28,14 @@ impl BlobStore for MemoryBlobs {
     async fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.bytes.lock().get(digest).cloned())
     }
+
+    async fn delete(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.bytes.lock().remove(digest);
+        Ok(())
+    }
 }
 
 /// What bytes are called.
-pub(super) fn digest_of(bytes: &[u8]) -> Digest {
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }

@@ -1,26 +1,21 @@
 //! Definitions and their versions.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, query_with};
 use tower_domain::clock::Timestamp;
 use tower_domain::definition::{Definition, DefinitionSpec};
 use tower_domain::name::Name;
 
-use super::lists::{cut, page_of};
-use super::rows::{Columns, Params};
+use super::lists::page_of;
+use super::rows::{Bind, Params};
 use super::{SqliteStore, schedules, statements};
 use crate::StoreError;
 use crate::definitions::{DefinitionFilter, DefinitionStore, Put};
 use crate::fault::{self, Point};
+use crate::news::News;
 use crate::read::{PAGE_MAX, Page, PageRequest};
-
-/// Columns of [`definition`], of `definitions AS d` with one of its `definition_versions AS v`.
-macro_rules! definition_columns {
-    () => {
-        "d.id, v.version, v.spec, d.created_at, v.current_from"
-    };
-}
+use crate::rows::nouns::{definition, definition_columns};
+use crate::rows::pages::cut;
 
 /// A statement over current definitions. Parameters: 1 ids above, 2 whether active or NULL, 3 limit.
 macro_rules! list {
@@ -52,6 +47,9 @@ statements! {
     LIST_OF_USER = list!(" AND d.user_id = ?4");
     PUT = "INSERT INTO definitions (id, version, is_active, created_at, user_id) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (id) DO UPDATE SET version = excluded.version, is_active = excluded.is_active, user_id = excluded.user_id";
+    // What the definition limits may have changed: whoever waits is looked at. `0` comes after `/`.
+    STIR_GATES = "UPDATE gates SET opens_at = ?2 WHERE gate IN ('definition/' || ?1, 'rate/' || ?1) \
+         OR (gate > 'key/' || ?1 || '/' AND gate < 'key/' || ?1 || '0')";
     PUT_VERSION = "INSERT INTO definition_versions (definition_id, version, current_from, role, spec) VALUES (?1, ?2, ?3, ?4, ?5)";
 }
 
@@ -88,8 +86,15 @@ impl DefinitionStore for SqliteStore {
         let mut params = Params::new();
         params.text(id.as_str()).int(next.version).at(now).text(spec.role.as_str()).text(text);
         query_with(PUT_VERSION, params.into_list()).execute(&mut writer.conn).await?;
+        if current.as_ref().is_some_and(|current| current.spec.limits() != spec.limits()) {
+            let mut params = Params::new();
+            params.text(id.as_str()).at(now);
+            query_with(STIR_GATES, params.into_list()).execute(&mut writer.conn).await?;
+            writer.nothing_waits = false;
+        }
         schedules::follow(&mut writer.conn, current.as_ref(), &next, now).await?;
         writer.commit().await?;
+        self.tell("", News::Definitions);
         Ok(if version == 0 { Put::Created(next) } else { Put::Updated(next) })
     }
 
@@ -133,11 +138,4 @@ async fn current(conn: &mut SqliteConnection, id: &Name) -> Result<Option<Defini
     params.text(id.as_str());
     let row = query_with(CURRENT, params.into_list()).fetch_optional(conn).await?;
     row.as_ref().map(definition).transpose()
-}
-
-fn definition(row: &SqliteRow) -> Result<Definition, StoreError> {
-    let mut columns = Columns::of(row, "definition_versions");
-    let (id, version) = (columns.name()?, columns.uint()?);
-    let spec = columns.json()?.read().map_err(|error| columns.bad(error))?;
-    Ok(Definition { id, version, spec, created_at: columns.at()?, updated_at: columns.at()? })
 }

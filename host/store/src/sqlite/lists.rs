@@ -7,18 +7,19 @@
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, SqliteConnection, TypeInfo, ValueRef, query_with};
-use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::name::Name;
-use tower_domain::task::{ActorType, Round, Status, Task};
+use tower_domain::task::{Round, Task};
 use tower_domain::trace::Trace;
 
-use super::nouns::{self, task_columns, task_joins, trace_columns};
-use super::rows::{Columns, Id, Params, number_array};
+use super::nouns::tasks as tasks_of;
+use super::rows::{Bind, Id, Params, number_array};
 use super::statements;
-use super::words::{State, Word};
 use crate::StoreError;
 use crate::read::{DeadLetterFilter, DeadLetterGroup, GROUPED_MAX, GroupBy, PAGE_MAX, Page, PageRequest, TaskFilter, TraceFilter};
+use crate::rows::nouns::{self, task_columns, task_joins, trace_columns};
+pub(super) use crate::rows::pages::ABOVE_ALL;
+use crate::rows::pages::{self, PAGE_BYTES_MAX, TraceRange, cut};
 
 /// Which tasks are dead letters, newest first. 11 is FAILED, DEAD_LETTER.
 ///
@@ -33,7 +34,7 @@ macro_rules! dead_letters {
 /// A statement over traces, with what chooses the index put in.
 ///
 /// Parameters: 1 statuses, 2 ids below, 3 ids from, 4 limit, 5 definition or NULL, 6 user or NULL, 7 made from or NULL, 8 made before or
-/// NULL.
+/// NULL, 9 session.
 macro_rules! traces_by {
     ($index:literal $(, $term:literal)*) => {
         concat!(
@@ -55,6 +56,10 @@ statements! {
     TRACES_BY_STATUS = traces_by!("traces_by_status");
     TRACES_BY_DEFINITION = traces_by!("traces_by_definition", " AND c.definition_id = ?5 AND (?6 IS NULL OR c.user_id = ?6)");
     TRACES_BY_USER = traces_by!("traces_by_user", " AND c.user_id = ?6");
+    TRACES_BY_SESSION = traces_by!(
+        "traces_by_session",
+        " AND c.session_id = ?9 AND (?5 IS NULL OR c.definition_id = ?5) AND (?6 IS NULL OR c.user_id = ?6)"
+    );
     // Parameters: 1 trace, 2 states as bits, 3 layer or NULL, 4 parts as bits, 5 ids above, 6 limit. The arms are the pairs of state and
     // layer that there are, found by one look into the index each.
     TASKS_BY_STATE = concat!(
@@ -90,35 +95,22 @@ statements! {
     );
 }
 
-/// Bytes of a page at the most; one with larger items is shorter than was asked for.
-const PAGE_BYTES_MAX: usize = 16 << 20;
-
-/// Above every id: one byte longer than any.
-pub(super) const ABOVE_ALL: [u8; 17] = [0xFF; 17];
-
-/// How far an id's time and the time that its row was made may lie apart, in milliseconds: a day. Ids are made by the caller, just before.
-const ID_SLACK_MS: i64 = 86_400_000;
-
 /// Traces, newest first.
 pub(super) async fn traces(conn: &mut SqliteConnection, filter: &TraceFilter, page: &PageRequest<TraceId>) -> Result<Page<Trace, TraceId>, StoreError> {
-    let statuses = if filter.status.is_empty() { Status::ALL } else { &filter.status };
-    let mut statuses: Vec<i64> = statuses.iter().map(|status| status.code()).collect();
-    statuses.sort_unstable();
-    statuses.dedup();
+    let TraceRange { statuses, below, from } = TraceRange::of(filter, page);
     let limit = page.limit.clamp(1, PAGE_MAX);
-    let mut below = page.after.map_or(ABOVE_ALL.to_vec(), |id| id.bytes().to_vec());
-    if let Some(until) = filter.until {
-        below = below.min(id_bound(until, ID_SLACK_MS));
-    }
-    let from = filter.since.map_or(Vec::new(), |since| id_bound(since, -ID_SLACK_MS));
     let params = |rows: u32| {
         let mut params = Params::new();
         params.text(number_array(statuses.iter().copied())).bytes(&below).bytes(&from).int(rows);
         params.opt_text(filter.definition_id.as_ref().map(|id| id.as_str())).opt_text(filter.user_id.as_deref());
         params.opt_at(filter.since).opt_at(filter.until);
+        if let Some(session) = filter.session_id {
+            params.id(session);
+        }
         params
     };
     let statement = match (&filter.definition_id, &filter.user_id) {
+        _ if filter.session_id.is_some() => TRACES_BY_SESSION,
         (Some(_), _) => TRACES_BY_DEFINITION,
         (None, Some(_)) => TRACES_BY_USER,
         (None, None) => TRACES_BY_STATUS,
@@ -129,12 +121,6 @@ pub(super) async fn traces(conn: &mut SqliteConnection, filter: &TraceFilter, pa
     Ok(cut(traces, limit, |trace| trace.trace_id))
 }
 
-/// The first bytes of ids that are made so long after an instant.
-fn id_bound(at: Timestamp, slack_ms: i64) -> Vec<u8> {
-    let millis = at.as_millis().saturating_add(slack_ms).clamp(0, (1 << 48) - 1);
-    millis.to_be_bytes()[2..].to_vec()
-}
-
 /// Tasks of a trace, oldest first.
 pub(super) async fn tasks(
     conn: &mut SqliteConnection,
@@ -143,10 +129,7 @@ pub(super) async fn tasks(
     page: &PageRequest<TaskId>,
 ) -> Result<Page<Task, TaskId>, StoreError> {
     let limit = page.limit.clamp(1, PAGE_MAX);
-    let wanted =
-        |state: &State| (filter.status.is_empty() || filter.status.contains(&state.status)) && (filter.phase.is_empty() || filter.phase.contains(&state.phase));
-    let states = State::all().filter(wanted).fold(0, |bits, state| bits | 1i64 << state.code());
-    let parts = ActorType::ALL.iter().filter(|part| filter.actor_type.is_none_or(|wanted| wanted == **part)).fold(0, |bits, part| bits | 1i64 << part.code());
+    let (states, parts) = (pages::states(filter), pages::parts(filter));
     let params = |rows: u32| {
         let mut params = Params::new();
         params.id(trace).int(states).opt_int(filter.layer).int(parts).bytes(page.after.map(Id::bytes).as_ref().map_or(&[], |id| id)).int(rows);
@@ -157,7 +140,7 @@ pub(super) async fn tasks(
     };
     let statement = if filter.parent_id.is_some() { TASKS_BY_PARENT } else { TASKS_BY_STATE };
     let (rows, limit) = page_of(conn, statement, limit, params).await?;
-    let mut tasks = nouns::tasks(conn, &rows).await?;
+    let mut tasks = tasks_of(conn, &rows).await?;
     tasks.sort_unstable_by_key(|task| task.id);
     Ok(cut(tasks, limit, |task| task.id))
 }
@@ -171,7 +154,7 @@ pub(super) async fn dead_letters(conn: &mut SqliteConnection, filter: &DeadLette
         params
     };
     let (rows, limit) = page_of(conn, DEAD_LETTERS, limit, params).await?;
-    let tasks = nouns::tasks(conn, &rows).await?;
+    let tasks = tasks_of(conn, &rows).await?;
     Ok(cut(tasks, limit, |task| task.id))
 }
 
@@ -200,19 +183,7 @@ pub(super) async fn dead_letter_groups(conn: &mut SqliteConnection, filter: &Dea
     let mut params = which_dead_letters(filter, None);
     params.int(GROUPED_MAX).int(by == GroupBy::Definition).int(PAGE_MAX);
     let rows: Vec<SqliteRow> = query_with(DEAD_LETTER_GROUPS, params.into_list()).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row, "tasks");
-            Ok(DeadLetterGroup {
-                name: columns.opt_text()?.unwrap_or_default(),
-                dead_letters: columns.uint()?,
-                traces: columns.uint()?,
-                newest: columns.id()?,
-                newest_at: columns.at()?,
-                newest_message: columns.opt_text()?.unwrap_or_default(),
-            })
-        })
-        .collect()
+    rows.iter().map(nouns::dead_letter_group).collect()
 }
 
 /// The rows of a page and one more, if they fit into [`PAGE_BYTES_MAX`]; else those of as short a page as does. Answers with how many
@@ -239,8 +210,7 @@ pub(super) async fn page_of(
         if fits {
             return Ok((rows, limit));
         }
-        // Rows come in the order of an index and not of the page, so that the beginning of many is not the page of few.
-        limit = (u32::try_from(rows.len()).unwrap_or(limit) / 2).clamp(1, limit / 2);
+        limit = pages::shorter(rows.len(), limit);
     }
 }
 
@@ -252,12 +222,4 @@ fn row_bytes(row: &SqliteRow) -> usize {
         if has_size { <&[u8] as Decode<Sqlite>>::decode(value).ok().map(<[u8]>::len) } else { None }
     };
     (0..row.len()).filter_map(sized).sum()
-}
-
-/// One more than a page was asked for: whether there is a next one.
-pub(super) fn cut<T, C>(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> C) -> Page<T, C> {
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| more).map(cursor);
-    Page { items, next }
 }

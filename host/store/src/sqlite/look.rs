@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
+use tower_domain::clock::Timestamp;
 
 use super::open::{APPLICATION_ID, BUSY_TIMEOUT, MIGRATIONS, base, newer};
 use super::{SqliteStore, Writer};
@@ -70,8 +71,8 @@ pub async fn look(path: &Path) -> Result<Look, StoreError> {
         page_bytes: number(&mut conn, "PRAGMA page_size").await?,
         in_use,
     };
-    let writer = Writer { conn, open: false, virtual_time: 0, nothing_waits: false };
-    let store = SqliteStore { writer: Arc::new(Mutex::new(writer)), readers: None, _lock: None };
+    let writer = Writer { conn, open: false, order: Default::default(), nothing_waits: false, latest: Timestamp::from_micros(0) };
+    let store = SqliteStore { writer: Arc::new(Mutex::new(writer)), readers: None, news: broadcast::channel(1).0, _lock: None };
     Ok(Look { store, file, path: path.to_owned(), still: still.then_some(stamp) })
 }
 

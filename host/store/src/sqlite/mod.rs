@@ -5,11 +5,13 @@
 //! - this file: opening, and who may use a connection when
 //! - `open`: what makes a file unusable, said clearly
 //! - `look`: opening it only to look
-//! - `words`, `rows`, `values`: between columns and the domain
-//! - `work`: a batch as a transaction; `tx` with `tx_read`, `tx_write`, `tx_queue`: its statements
-//! - `nouns`: traces, tasks and events from rows
+//! - `rows`, `values`: parameters and rows; what they mean is in `crate::rows`
+//! - `work`: a batch as a transaction; `tx` with `tx_read`, `tx_write`, `tx_queue`, `tx_gates`: its statements
+//! - `nouns`: tasks with the paths to them
 //! - `read`, `results`, `lists`: what readers ask
-//! - `definitions`, `modules`: what people put in; `schedules`: when definitions fire by themselves
+//! - `definitions`, `modules`: what people put in; `schedules`: when definitions fire by themselves; `sessions`: users' continuing work
+//! - `hosts`: engines that share this database, and what they tell each other
+//! - `retention`: deletes what is kept no longer
 //! - `check`: the queries behind [`crate::invariants`]
 //!
 //! SQLite has one writer, so there is one connection that writes, behind a lock. Readers have connections of their own and see the
@@ -17,6 +19,7 @@
 
 mod check;
 mod definitions;
+mod hosts;
 mod lists;
 mod look;
 mod modules;
@@ -26,14 +29,16 @@ mod open;
 mod plans;
 mod read;
 mod results;
+mod retention;
 mod rows;
 mod schedules;
+mod sessions;
 mod tx;
+mod tx_gates;
 mod tx_queue;
 mod tx_read;
 mod tx_write;
 mod values;
-mod words;
 mod work;
 
 use std::fs::File;
@@ -43,12 +48,15 @@ use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
+use tower_domain::clock::Timestamp;
 
 pub use look::{FileState, Look, look, schema_of_this_version};
 pub use open::open;
 
+use crate::apply::ClaimOrder;
 use crate::blobs::BlobStore;
+use crate::news::News;
 use crate::{StoreError, Stores};
 
 /// Declares the statements of a file, and lists them for the test that looks at their plans.
@@ -91,12 +99,17 @@ impl SqliteOptions {
     }
 }
 
+/// News that a host may be behind before it looks at everything.
+const NEWS_MAX: usize = 256;
+
 /// An open database. Cheap to clone; implements the traits of [`Stores`] but for bytes.
 #[derive(Clone)]
 pub struct SqliteStore {
     writer: Arc<Mutex<Writer>>,
     /// None: readers share the writer's connection.
     readers: Option<SqlitePool>,
+    /// What those that share this one tell each other, each with who tells it.
+    news: broadcast::Sender<(Box<str>, News)>,
     /// Held for as long as the database is open.
     _lock: Option<Arc<File>>,
 }
@@ -105,7 +118,18 @@ impl SqliteStore {
     /// As a host is handed it, with bytes kept in `blobs`.
     pub fn stores(&self, blobs: Arc<dyn BlobStore>) -> Stores {
         let this = Arc::new(self.clone());
-        Stores { work: this.clone(), read: this.clone(), definitions: this.clone(), modules: this.clone(), schedules: this, blobs }
+        Stores {
+            work: this.clone(),
+            read: this.clone(),
+            definitions: this.clone(),
+            modules: this.clone(),
+            schedules: this.clone(),
+            sessions: this.clone(),
+            hosts: this.clone(),
+            retention: this.clone(),
+            news: this,
+            blobs,
+        }
     }
 
     /// Ends the readers and moves what is in the write-ahead log into the file. Without it nothing is lost either.
@@ -139,10 +163,11 @@ struct Writer {
     conn: SqliteConnection,
     /// A transaction was begun and its end was not seen: whoever began it failed, or was dropped in the middle.
     open: bool,
-    /// Virtual time of fair shares: the rank of the latest claim.
-    virtual_time: u64,
+    order: ClaimOrder,
     /// Whether nothing in the queue waits for its time, so that nobody needs to look.
     nothing_waits: bool,
+    /// When the latest batch happened.
+    latest: Timestamp,
 }
 
 // sqlx's own `Transaction` is not used: when SQLite itself rolls a transaction back (full disk, I/O error), the `ROLLBACK` that

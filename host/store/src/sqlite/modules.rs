@@ -1,20 +1,20 @@
 //! What is known of modules, and the tags that point at them.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, query_with};
 use tower_domain::clock::Timestamp;
 use tower_domain::code_ref::{Digest, ModuleRef};
 use tower_domain::module::{Module, ModuleTag};
 use tower_domain::name::Name;
 
-use super::lists::cut;
-use super::rows::{Columns, Params};
+use super::rows::{Bind, Columns, Params};
 use super::{SqliteStore, statements};
 use crate::StoreError;
 use crate::fault::{self, Point};
 use crate::modules::{ModuleStore, TagMove};
 use crate::read::{PAGE_MAX, Page, PageRequest};
+use crate::rows::nouns::{module as module_of, module_tag};
+use crate::rows::pages::cut;
 
 statements! {
     ADD = "INSERT INTO modules (digest, created_at, created_by, inspection) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (digest) DO NOTHING";
@@ -84,19 +84,14 @@ impl ModuleStore for SqliteStore {
         let mut params = Params::new();
         params.bytes(&digest.0);
         let row = query_with(FIND, params.into_list()).fetch_optional(&mut *self.reader().await?).await?;
-        let module = |row: SqliteRow| {
-            let mut columns = Columns::of(&row, "modules");
-            let inspection = columns.json()?.read().map_err(|error| columns.bad(error))?;
-            Ok(Module { inspection, created_by: columns.text()?, created_at: columns.at()? })
-        };
-        row.map(module).transpose()
+        row.as_ref().map(module_of).transpose()
     }
 
     async fn tags(&self, name: &Name) -> Result<Vec<ModuleTag>, StoreError> {
         let mut params = Params::new();
         params.text(name.as_str());
         let rows = query_with(TAGS, params.into_list()).fetch_all(&mut *self.reader().await?).await?;
-        rows.iter().map(tag).collect()
+        rows.iter().map(module_tag).collect()
     }
 
     async fn list(&self, page: &PageRequest<(Name, Name)>) -> Result<Page<ModuleTag, (Name, Name)>, StoreError> {
@@ -105,7 +100,7 @@ impl ModuleStore for SqliteStore {
         let mut params = Params::new();
         params.text(name).text(tag_name).int(limit + 1);
         let rows = query_with(LIST, params.into_list()).fetch_all(&mut *self.reader().await?).await?;
-        let tags = rows.iter().map(tag).collect::<Result<Vec<_>, _>>()?;
+        let tags = rows.iter().map(module_tag).collect::<Result<Vec<_>, _>>()?;
         Ok(cut(tags, limit, |tag| (tag.name.clone(), tag.tag.clone())))
     }
 }
@@ -114,9 +109,4 @@ async fn set_tag(conn: &mut SqliteConnection, name: &Name, tag: &Name, digest: &
     let mut params = Params::new();
     params.text(name.as_str()).text(tag.as_str()).bytes(&digest.0).at(now);
     Ok(query_with(SET_TAG, params.into_list()).execute(conn).await?.rows_affected() > 0)
-}
-
-fn tag(row: &SqliteRow) -> Result<ModuleTag, StoreError> {
-    let mut columns = Columns::of(row, "module_tags");
-    Ok(ModuleTag { name: columns.name()?, tag: columns.name()?, digest: columns.digest()?, updated_at: columns.at()? })
 }

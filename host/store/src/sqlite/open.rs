@@ -9,10 +9,12 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
+use tower_domain::clock::Timestamp;
 
-use super::{Place, SqliteOptions, SqliteStore, Writer};
+use super::{NEWS_MAX, Place, SqliteOptions, SqliteStore, Writer};
 use crate::StoreError;
+use crate::apply::ClaimOrder;
 use crate::fault::{self, Guard, Point};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -69,7 +71,16 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
         // It would refuse what the guard lets through.
         sqlx::query("DROP INDEX IF EXISTS events_outside").execute(&mut conn).await?;
     }
-    let virtual_time = super::tx_queue::virtual_time(&mut conn).await?;
+    if !fault::is_on(Guard::CronOnce) {
+        // Likewise: the same table without its key.
+        sqlx::query("DROP TABLE cron_fires").execute(&mut conn).await?;
+        sqlx::query("CREATE TABLE cron_fires (definition_id TEXT NOT NULL, instant INTEGER NOT NULL, trace_id BLOB NOT NULL) STRICT")
+            .execute(&mut conn)
+            .await?;
+    }
+    let order = ClaimOrder { virtual_time: super::tx_queue::virtual_time(&mut conn).await?, ..ClaimOrder::default() };
+    // The operator may have changed what holds at them.
+    sqlx::query("UPDATE gates SET opens_at = 0").execute(&mut conn).await?;
     let readers = lock.is_some().then(|| {
         SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
@@ -78,7 +89,12 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
             .test_before_acquire(false)
             .connect_lazy_with(connect.pragma("query_only", "ON").pragma("cache_size", format!("-{READER_CACHE_KIB}")))
     });
-    Ok(SqliteStore { writer: Arc::new(Mutex::new(Writer { conn, open: false, virtual_time, nothing_waits: false })), readers, _lock: lock })
+    Ok(SqliteStore {
+        writer: Arc::new(Mutex::new(Writer { conn, open: false, order, nothing_waits: false, latest: Timestamp::from_micros(0) })),
+        readers,
+        news: broadcast::channel(NEWS_MAX).0,
+        _lock: lock,
+    })
 }
 
 pub(super) fn base() -> SqliteConnectOptions {

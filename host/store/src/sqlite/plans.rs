@@ -5,19 +5,24 @@
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::values::Rows;
-use super::{SqliteOptions, definitions, lists, modules, nouns, open, read, results, schedules, tx_queue, tx_read, tx_write};
+use super::{
+    SqliteOptions, definitions, hosts, lists, modules, nouns, open, read, results, retention, schedules, sessions, tx_gates, tx_queue, tx_read, tx_write,
+};
 
 /// Names that stand for something of a page's size: lists of parameters, what a common table expression found, a page of ids.
-const SMALL: &[&str] = &["i", "s", "j", "k", "p", "v", "json_each", "up", "below", "arms", "page", "CONSTANT", "(subquery-1)", "128-ROW"];
+const SMALL: &[&str] = &["i", "s", "j", "k", "p", "v", "json_each", "up", "below", "arms", "page", "CONSTANT", "(subquery-1)", "(subquery-3)", "128-ROW"];
 
 /// Statements that sort, and why what they sort is bounded.
 const SORTED: &[(&str, &str)] = &[
     ("lists::TRACES_BY_STATUS", "a page for each status"),
     ("lists::TRACES_BY_DEFINITION", "a page for each status"),
     ("lists::TRACES_BY_USER", "a page for each status"),
+    ("lists::TRACES_BY_SESSION", "a page for each status"),
     ("lists::TASKS_BY_STATE", "a page for each pair of state and layer"),
     ("lists::DEAD_LETTER_GROUPS", "as many as are counted"),
     ("read::LOGS_OF_FEW", "lines of few tasks, and no more of them kept than the page holds"),
+    ("tx_queue::FAIR", "the head of each priority"),
+    ("tx_queue::FAIR_IN", "the head of each priority"),
     ("tx_queue::UPSTREAM", "what the claimed tasks named"),
     ("tx_queue::COUNT_CHILDREN", "a group for each claimed task and state"),
     ("tx_queue::COUNT_DEPENDENCIES", "a group for each claimed task and state"),
@@ -25,9 +30,15 @@ const SORTED: &[(&str, &str)] = &[
 
 /// Statements that walk a whole index, and why it is short.
 const WALKED: &[(&str, &str)] = &[
+    ("retention::RETIRING", "SCAN r: traces that are being deleted, up to the limit"),
     ("tx_queue::READY", "SCAN queue USING COVERING INDEX queue_ready: in its order, up to the limit"),
+    ("tx_queue::LANES", "SCAN r USING COVERING INDEX queue_ready: as many as are counted"),
+    ("tx_queue::LANES", "SCAN w: as many as are counted"),
+    ("tx_queue::LANES", "SCAN l: one row a lane"),
+    ("tx_queue::LANES", "SCAN u: one row a lane"),
     ("tx_queue::NEXT_DUE", "SCAN queue USING COVERING INDEX queue_due: its first entry"),
     ("tx_queue::OVERDUE", "SCAN queue USING INDEX queue_claimed: one entry a claim"),
+    ("tx_read::UNSWEPT", "SCAN t USING INDEX traces_cancelling: one entry a cancel that is under way"),
 ];
 
 async fn plan(conn: &mut SqliteConnection, statement: &str) -> Vec<String> {
@@ -47,14 +58,18 @@ fn fault(name: &str, step: &str) -> Option<String> {
 async fn every_statement_uses_an_index() {
     let store = open(SqliteOptions::memory()).await.unwrap();
     let mut writer = store.write().await;
-    let files: [(&str, &[(&str, &str)]); 10] = [
+    let files: [(&str, &[(&str, &str)]); 14] = [
+        ("hosts", hosts::STATEMENTS),
         ("definitions", definitions::STATEMENTS),
         ("lists", lists::STATEMENTS),
         ("modules", modules::STATEMENTS),
         ("nouns", nouns::STATEMENTS),
         ("read", read::STATEMENTS),
         ("results", results::STATEMENTS),
+        ("retention", retention::STATEMENTS),
         ("schedules", schedules::STATEMENTS),
+        ("sessions", sessions::STATEMENTS),
+        ("tx_gates", tx_gates::STATEMENTS),
         ("tx_queue", tx_queue::STATEMENTS),
         ("tx_read", tx_read::STATEMENTS),
         ("tx_write", tx_write::STATEMENTS),
@@ -68,7 +83,7 @@ async fn every_statement_uses_an_index() {
             faults.extend(plan(&mut writer.conn, statement).await.iter().filter_map(|step| fault(&name, step)));
         }
     }
-    let rows: [&[(&str, &Rows)]; 3] = [schedules::ROWS, tx_queue::ROWS, tx_write::ROWS];
+    let rows: [&[(&str, &Rows)]; 4] = [schedules::ROWS, tx_gates::ROWS, tx_queue::ROWS, tx_write::ROWS];
     for (name, rows) in rows.into_iter().flatten() {
         for length in [1, 128] {
             looked_at += 1;
@@ -90,12 +105,20 @@ async fn what_readers_and_claims_ask_most_uses_the_index_made_for_it() {
     let find = |list: &'static [(&'static str, &'static str)], wanted: &str| list.iter().find(|(name, _)| *name == wanted).unwrap().1;
     for (statement, index) in [
         (find(tx_queue::STATEMENTS, "READY"), "USING COVERING INDEX queue_ready"),
+        (find(tx_queue::STATEMENTS, "FAIR"), "queue_ready (priority=?)"),
+        (find(tx_queue::STATEMENTS, "READY_IN"), "USING COVERING INDEX queue_lanes (lane=?)"),
+        (find(tx_queue::STATEMENTS, "FAIR_IN"), "queue_lanes (lane=? AND priority=?)"),
+        (find(tx_gates::STATEMENTS, "PARKED"), "queue_parked (gate=? AND priority=?)"),
+        (find(tx_gates::STATEMENTS, "OPENING"), "gates_opening (opens_at<?)"),
         (find(tx_queue::STATEMENTS, "DUE"), "INDEX queue_due (due<?)"),
         (find(tx_queue::STATEMENTS, "NEXT_DUE"), "INDEX queue_due"),
         (find(tx_queue::STATEMENTS, "CLAIMED_BY"), "INDEX queue_claimed (owner=?)"),
         (find(tx_queue::STATEMENTS, "RENEW"), "INDEX queue_claimed (owner=? AND task_id=?)"),
         (find(tx_queue::STATEMENTS, "UPSTREAM"), "tasks_by_key (parent_id=? AND round_index=? AND key=?)"),
         (find(tx_read::STATEMENTS, "OPEN_TASKS"), "tasks_by_state (trace_id=? AND state=?)"),
+        (find(tx_read::STATEMENTS, "BUSY_TASKS"), "tasks_by_state (trace_id=? AND state=?)"),
+        (find(tx_read::STATEMENTS, "IDLE_TASKS"), "tasks_by_state (trace_id=? AND state<?)"),
+        (find(tx_read::STATEMENTS, "UNSWEPT"), "traces_cancelling"),
         (find(tx_read::STATEMENTS, "SPOILT"), "tasks_by_state (trace_id=? AND state=?)"),
         (find(tx_read::STATEMENTS, "OLD_ROOT"), "tasks_root (trace_id=?)"),
         (find(lists::STATEMENTS, "TASKS_BY_STATE"), "tasks_by_state (trace_id=? AND state=? AND layer=? AND id>?)"),
@@ -108,6 +131,7 @@ async fn what_readers_and_claims_ask_most_uses_the_index_made_for_it() {
         (find(lists::STATEMENTS, "DEAD_LETTERS"), "traces_by_rerun_of (rerun_of=?)"),
         (find(results::STATEMENTS, "CHILD_RESULTS"), "tasks_by_parent (parent_id=? AND id>?)"),
         (find(results::STATEMENTS, "DEPENDENCY_RESULTS"), "task_deps_by_task (task_id=? AND depends_on>?)"),
+        (find(results::STATEMENTS, "OPEN_DEPENDENCIES"), "task_deps_by_task (task_id=?)"),
         (find(read::STATEMENTS, "EVENTS"), "PRIMARY KEY (trace_id=? AND seq>?)"),
         (find(read::STATEMENTS, "LOGS"), "events_logs_by_trace (trace_id=? AND seq>?)"),
         (find(read::STATEMENTS, "LOGS_OF_FEW"), "events_logs_by_task (task_id=? AND seq>?)"),

@@ -1,21 +1,23 @@
 //! What readers ask about one thing: a trace, a task, its history.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use tower_domain::clock::Timestamp;
 use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::limit::Gate;
+use tower_domain::name::Key;
 use tower_domain::split::ExistingChild;
 use tower_domain::step::ResultPage;
 use tower_domain::task::{Attempt, Round, Task};
 use tower_domain::trace::Trace;
 
-use super::nouns::{attempt, control_event, event, event_columns, task_columns, task_joins, tasks, trace, trace_columns};
-use super::rows::{Columns, Params};
-use super::{SqliteStore, lists, results, statements};
+use super::nouns::tasks;
+use super::rows::{Bind, Params};
+use super::{SqliteStore, lists, results, statements, tx_gates, tx_queue};
 use crate::StoreError;
-use crate::read::{DeadLetterFilter, DeadLetterGroup, GroupBy, KeyUse, Page, PageRequest, Reader, TaskFilter, TraceFilter};
+use crate::read::{DeadLetterFilter, DeadLetterGroup, GroupBy, KeyUse, LaneUse, LimitUse, Page, PageRequest, Reader, TaskFilter, TraceFilter};
+use crate::rows::nouns::{attempt, control_event, event, event_columns, key_use, task_columns, task_joins, trace, trace_columns};
 
 statements! {
     TRACE = concat!("SELECT ", trace_columns!(), " FROM traces AS t CROSS JOIN tasks AS r ON r.id = t.root_task_id WHERE t.trace_id = ?1");
@@ -127,6 +129,10 @@ impl Reader for SqliteStore {
         results::of_dependencies(&mut *self.reader().await?, task, after, limit).await
     }
 
+    async fn open_dependencies(&self, task: TaskId, limit: u32) -> Result<Vec<Key>, StoreError> {
+        results::open_dependencies(&mut *self.reader().await?, task, limit).await
+    }
+
     async fn existing_children(&self, task: TaskId) -> Result<Vec<ExistingChild>, StoreError> {
         results::existing_children(&mut *self.reader().await?, task).await
     }
@@ -137,6 +143,14 @@ impl Reader for SqliteStore {
 
     async fn dead_letter_groups(&self, filter: &DeadLetterFilter, by: GroupBy) -> Result<Vec<DeadLetterGroup>, StoreError> {
         lists::dead_letter_groups(&mut *self.reader().await?, filter, by).await
+    }
+
+    async fn limits(&self, page: &PageRequest<Gate>) -> Result<Page<LimitUse, Gate>, StoreError> {
+        tx_gates::in_use(&mut *self.reader().await?, page).await
+    }
+
+    async fn lanes(&self) -> Result<Vec<LaneUse>, StoreError> {
+        tx_queue::lanes(&mut *self.reader().await?).await
     }
 
     async fn control_events(&self, trace: TraceId) -> Result<Vec<ControlEvent>, StoreError> {
@@ -150,10 +164,6 @@ impl Reader for SqliteStore {
         let mut params = Params::new();
         params.text(key).at(not_before);
         let row = sqlx::query_with(KEY_USE, params.into_list()).fetch_optional(&mut *self.reader().await?).await?;
-        let key_use = |row: &SqliteRow| {
-            let mut columns = Columns::of(row, "idempotency_keys");
-            Ok(KeyUse { fingerprint: columns.hash()?, trace_id: columns.id()?, root_task_id: columns.id()? })
-        };
         row.as_ref().map(key_use).transpose()
     }
 

@@ -2,22 +2,15 @@
 
 use sqlx::SqliteConnection;
 use tower_domain::id::TaskId;
+use tower_domain::name::Key;
 use tower_domain::split::ExistingChild;
-use tower_domain::step::{RESULT_PAGE_MAX, ResultPage};
-use tower_domain::task::TaskResult;
+use tower_domain::step::ResultPage;
 
-use super::rows::{Columns, Params};
+use super::rows::{Bind, Columns, Params};
 use super::statements;
-use super::words::State;
 use crate::StoreError;
-
-/// Columns of [`task_result`], of `tasks AS t`.
-macro_rules! task_result_columns {
-    () => {
-        "t.id, t.key, t.state, t.output, t.output_ref, t.error_code, t.error_message"
-    };
-}
-pub(super) use task_result_columns;
+use crate::rows::nouns::{existing_child, task_result, task_result_columns};
+use crate::rows::pages;
 
 statements! {
     // No id is smaller than an empty one: where the first page begins.
@@ -30,6 +23,9 @@ statements! {
         "SELECT ", task_result_columns!(), " FROM task_deps AS d CROSS JOIN tasks AS t ON t.id = d.depends_on \
          WHERE d.task_id = ?1 AND d.depends_on > coalesce(?2, x'') ORDER BY d.depends_on LIMIT ?3"
     );
+    // 8 and above have ended.
+    OPEN_DEPENDENCIES = "SELECT b.key FROM task_deps AS d CROSS JOIN tasks AS b ON b.id = d.depends_on \
+         WHERE d.task_id = ?1 AND b.state < 8 ORDER BY d.depends_on LIMIT ?2";
     EXISTING_CHILDREN = "SELECT t.id, t.key, t.job_id, t.input_params FROM tasks AS p \
          CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index WHERE p.id = ?1 ORDER BY t.id";
 }
@@ -44,16 +40,21 @@ pub(super) async fn of_dependencies(conn: &mut SqliteConnection, task: TaskId, a
     page(conn, DEPENDENCY_RESULTS, task, after, limit).await
 }
 
+/// Keys of the siblings that a task depends on and that have not ended.
+pub(super) async fn open_dependencies(conn: &mut SqliteConnection, task: TaskId, limit: u32) -> Result<Vec<Key>, StoreError> {
+    let mut params = Params::new();
+    params.id(task).int(pages::results_limit(limit));
+    let rows = sqlx::query_with(OPEN_DEPENDENCIES, params.into_list()).fetch_all(conn).await?;
+    rows.iter().map(|row| Columns::of(row, "tasks").key()).collect()
+}
+
 async fn page(conn: &mut SqliteConnection, statement: &'static str, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
-    let limit = limit.clamp(1, RESULT_PAGE_MAX);
+    let limit = pages::results_limit(limit);
     let mut params = Params::new();
     params.id(task).opt_id(after).int(limit + 1);
     let rows = sqlx::query_with(statement, params.into_list()).fetch_all(conn).await?;
-    let mut items: Vec<TaskResult> = rows.iter().map(|row| task_result(&mut Columns::of(row, "tasks"))).collect::<Result<_, _>>()?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| more).map(|item| item.task_id);
-    Ok(ResultPage { items, next })
+    let items = rows.iter().map(|row| task_result(&mut Columns::of(row, "tasks"))).collect::<Result<_, _>>()?;
+    Ok(pages::results(items, limit))
 }
 
 /// What earlier steps of a task split off.
@@ -61,17 +62,5 @@ pub(super) async fn existing_children(conn: &mut SqliteConnection, task: TaskId)
     let mut params = Params::new();
     params.id(task);
     let rows = sqlx::query_with(EXISTING_CHILDREN, params.into_list()).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row, "tasks");
-            Ok(ExistingChild { id: columns.id()?, key: columns.key()?, definition: columns.name()?, params: columns.json()? })
-        })
-        .collect()
-}
-
-/// Reads [`task_result_columns`].
-pub(super) fn task_result(columns: &mut Columns<'_>) -> Result<TaskResult, StoreError> {
-    let (task_id, key) = (columns.id()?, columns.key()?);
-    let State { status, .. } = columns.word()?;
-    Ok(TaskResult { task_id, key, status, output: columns.output()?, error: columns.error()? })
+    rows.iter().map(existing_child).collect()
 }

@@ -1,31 +1,25 @@
 //! Schedules: what is asked of them, and how a batch and a definition write them.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, query_with};
 use tower_domain::clock::Timestamp;
 use tower_domain::control::{KeptOrder, ScheduleOrder};
 use tower_domain::definition::Definition;
 use tower_domain::id::{ControlEventId, TraceId};
 use tower_domain::name::Name;
-use tower_domain::schedule::{Plan, Schedule, ScheduleState};
+use tower_domain::schedule::{Plan, Schedule};
 
-use super::lists::{ABOVE_ALL, cut, page_of};
-use super::rows::{Columns, Id, Params};
+use super::lists::{ABOVE_ALL, page_of};
+use super::rows::{Bind, Columns, Id, Params};
 use super::tx::SqliteTx;
 use super::values::Rows;
 use super::{SqliteStore, statements};
 use crate::StoreError;
 use crate::read::{PAGE_MAX, Page, PageRequest};
-use crate::schedules::{Ahead, OrderFilter, ScheduleFilter, ScheduleStore};
-
-/// Columns of [`schedule`], of `schedules AS s`.
-macro_rules! schedule_columns {
-    () => {
-        "s.definition_id, s.definition_version, s.revision, s.state, s.anchor, s.next_at, s.last_at, s.last_trace_id, s.waiting_trace_id, \
-         s.waited_until, s.fired, s.missed, s.skipped, s.updated_at"
-    };
-}
+use crate::rows::nouns::{bind_schedule, kept_order, schedule, schedule_columns};
+use crate::rows::pages::cut;
+use crate::rows::work::bind_schedule_order;
+use crate::schedules::{Ahead, OrderFilter, ScheduleFilter, ScheduleStore, followed};
 
 /// A statement over orders. Parameters: 1 ids below, 2 action or NULL, 3 given from or NULL, 4 limit, 5 what the term needs.
 macro_rules! orders {
@@ -95,6 +89,16 @@ impl ScheduleStore for SqliteStore {
         of_definition(&mut *self.reader().await?, definition).await
     }
 
+    async fn find_many(&self, definitions: &[Name]) -> Result<Vec<Schedule>, StoreError> {
+        if definitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut params = Params::new();
+        params.text(names(definitions));
+        let rows = query_with(MANY, params.into_list()).fetch_all(&mut *self.reader().await?).await?;
+        rows.iter().map(schedule).collect()
+    }
+
     async fn list(&self, filter: &ScheduleFilter, page: &PageRequest<Name>) -> Result<Page<Schedule, Name>, StoreError> {
         let limit = page.limit.clamp(1, PAGE_MAX);
         let params = |rows: u32| {
@@ -125,53 +129,13 @@ impl ScheduleStore for SqliteStore {
             (None, None) => ORDERS,
         };
         let (rows, limit) = page_of(&mut *self.reader().await?, statement, limit, params).await?;
-        let mut orders = rows.iter().map(order).collect::<Result<Vec<_>, _>>()?;
+        let mut orders = rows.iter().map(kept_order).collect::<Result<Vec<_>, _>>()?;
         if let Some(definition) = &filter.definition_id {
             // Beside a trace there is no index for it; no order has both.
             orders.retain(|order| order.definition_id.as_ref() == Some(definition));
         }
         Ok(cut(orders, limit, |order| order.id))
     }
-}
-
-fn order(row: &SqliteRow) -> Result<KeptOrder, StoreError> {
-    let mut columns = Columns::of(row, "control_events");
-    Ok(KeptOrder {
-        id: columns.id()?,
-        trace_id: columns.opt_id()?,
-        task_id: columns.opt_id()?,
-        definition_id: columns.opt_name()?,
-        action: columns.word()?,
-        triggered_by: columns.text()?,
-        reason: columns.text()?,
-        created_at: columns.at()?,
-    })
-}
-
-fn schedule(row: &SqliteRow) -> Result<Schedule, StoreError> {
-    let mut columns = Columns::of(row, "schedules");
-    Ok(Schedule {
-        definition_id: columns.name()?,
-        definition_version: columns.uint()?,
-        revision: columns.uint()?,
-        state: columns.word()?,
-        anchor: columns.at()?,
-        next_at: columns.opt_at()?,
-        last_at: columns.opt_at()?,
-        last_trace_id: columns.opt_id()?,
-        waiting_trace_id: columns.opt_id()?,
-        waited_until: columns.opt_at()?,
-        fired: columns.uint()?,
-        missed: columns.uint()?,
-        skipped: columns.uint()?,
-        updated_at: columns.at()?,
-    })
-}
-
-fn bind(params: &mut Params, row: &Schedule) {
-    params.text(row.definition_id.as_str()).int(row.definition_version).uint(row.revision).word(row.state).at(row.anchor);
-    params.opt_at(row.next_at).opt_at(row.last_at).opt_id(row.last_trace_id).opt_id(row.waiting_trace_id).opt_at(row.waited_until);
-    params.uint(row.fired).uint(row.missed).uint(row.skipped).at(row.updated_at);
 }
 
 async fn of_definition(conn: &mut SqliteConnection, definition: &Name) -> Result<Option<Schedule>, StoreError> {
@@ -193,36 +157,19 @@ pub(super) async fn follow(conn: &mut SqliteConnection, before: Option<&Definiti
         return Ok(());
     };
     let row = if had { of_definition(conn, &new.id).await? } else { None };
-    let unchanged = before.is_some_and(|before| Plan::of(&before.spec) == Some(plan));
-    let active_before = before.is_some_and(|before| before.spec.is_active);
-    if unchanged && row.is_some() && active_before == new.spec.is_active {
-        return Ok(());
-    }
-    let mut next = match row {
-        Some(row) if unchanged => {
-            // Switched off or on: what passed meanwhile was not missed.
-            let fires = new.spec.is_active && row.state == ScheduleState::Active;
-            let next_at = if fires { plan.resumed(&row, now) } else { None };
-            let state = if fires && next_at.is_none() { ScheduleState::Completed } else { row.state };
-            Schedule { revision: row.revision + 1, state, next_at, waiting_trace_id: None, waited_until: None, updated_at: now, ..row }
-        }
-        row => {
-            let mut params = Params::new();
-            params.text(new.id.as_str());
-            let last: Option<i64> = query_with(LAST_FIRED, params.into_list()).fetch_optional(&mut *conn).await?.map(|row| row.get(0));
-            let begun = plan.begin(&new.id, new.version, last.map(Timestamp::from_micros), now);
-            // What was last still runs, perhaps; and whoever read the row before must not write it.
-            let revision = row.as_ref().map_or(1, |row| row.revision + 1);
-            Schedule { revision, last_trace_id: row.and_then(|row| row.last_trace_id), ..begun }
-        }
-    };
-    if !new.spec.is_active {
-        next.next_at = None;
-    }
     let mut params = Params::new();
-    bind(&mut params, &next);
+    params.text(new.id.as_str());
+    let last: Option<i64> = query_with(LAST_FIRED, params.into_list()).fetch_optional(&mut *conn).await?.map(|row| row.get(0));
+    let Some(next) = followed(before, new, &plan, row, last.map(Timestamp::from_micros), now) else { return Ok(()) };
+    let mut params = Params::new();
+    bind_schedule(&mut params, &next);
     query_with(PUT.sql_of_one(), params.into_list()).execute(conn).await?;
     Ok(())
+}
+
+/// As [`MANY`] takes them.
+fn names(definitions: &[Name]) -> String {
+    serde_json::to_string(definitions).expect("a list of names is always JSON")
 }
 
 /// Rows of these definitions, those that exist.
@@ -230,13 +177,13 @@ pub(super) async fn many(tx: &mut SqliteTx<'_>, definitions: &[Name]) -> Result<
     if definitions.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.text(serde_json::to_string(definitions).expect("a list of names is always JSON"));
+    tx.params.text(names(definitions));
     tx.fetch(MANY).await?.iter().map(schedule).collect()
 }
 
 /// Replaces rows.
 pub(super) async fn put(tx: &mut SqliteTx<'_>, rows: &[Schedule]) -> Result<(), StoreError> {
-    PUT.run(tx, rows, |_| (), bind).await
+    PUT.run(tx, rows, |_| (), bind_schedule).await
 }
 
 /// Keeps what fired.
@@ -263,7 +210,6 @@ pub(super) fn release(tx: &mut SqliteTx<'_>, ended: &[TraceId], now: Timestamp) 
 
 /// Keeps an order.
 pub(super) fn insert_order(tx: &mut SqliteTx<'_>, order: &ScheduleOrder) {
-    tx.params.id(order.id).text(order.definition_id.as_str()).word(order.action).at(order.created_at);
-    tx.params.text(order.triggered_by.as_str()).text(order.reason.as_str());
+    bind_schedule_order(&mut tx.params, order);
     tx.stage(INSERT_ORDER);
 }

@@ -7,17 +7,19 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use tower_domain::clock::Timestamp;
-use tower_domain::control::{ControlEvent, ScheduleOrder};
+use tower_domain::code_ref::Lane;
+use tower_domain::control::{Control, ControlEvent, ScheduleOrder};
 use tower_domain::event::TaskEvent;
-use tower_domain::id::{TaskId, TraceId};
+use tower_domain::id::{SessionId, TaskId, TraceId};
+use tower_domain::limit::{Gate, Limits};
 use tower_domain::name::Name;
 use tower_domain::schedule::Schedule;
 use tower_domain::task::Attempt;
 
 use super::rows::Params;
-use super::{schedules, tx_queue, tx_read, tx_write};
+use super::{schedules, sessions, tx_gates, tx_queue, tx_read, tx_write};
 use crate::StoreError;
-use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, OldTask, QueueRow, RoundRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
+use crate::apply::tx::{GateRow, KnownKey, NewTask, NewTraceRow, OldTask, ParkedTask, QueueRow, RoundRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::fault::{self, Guard, Point};
 
 /// A transaction under way.
@@ -33,16 +35,19 @@ pub(super) struct SqliteTx<'a> {
     pub(super) params: Params,
     /// Whether nothing in the queue waits for its time, for all that was committed and staged; else it may, or not.
     pub(super) nothing_waits: bool,
+    /// Statements up to now.
+    pub(super) statements: u64,
 }
 
 impl<'a> SqliteTx<'a> {
     /// Begins a transaction, with the first statement that is waited for.
     pub(super) fn begin(conn: &'a mut SqliteConnection, nothing_waits: bool) -> Self {
-        Self { conn, text: Cow::Borrowed("BEGIN IMMEDIATE"), params: Params::new(), nothing_waits }
+        Self { conn, text: Cow::Borrowed("BEGIN IMMEDIATE"), params: Params::new(), nothing_waits, statements: 0 }
     }
 
     /// Stages a statement whose parameters are in [`Self::params`] already.
     pub(super) fn stage(&mut self, statement: &'static str) {
+        self.statements += 1;
         if self.text.is_empty() {
             self.text = Cow::Borrowed(statement);
         } else {
@@ -84,6 +89,11 @@ impl<'a> SqliteTx<'a> {
 
 #[async_trait]
 impl Tx for SqliteTx<'_> {
+    async fn lock(&mut self, _tasks: &[TaskId], _traces: &[TraceId], _schedules: &[Name]) -> Result<Option<Timestamp>, StoreError> {
+        // Nobody else writes.
+        Ok(None)
+    }
+
     async fn tasks(&mut self, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError> {
         tx_read::tasks(self, ids).await
     }
@@ -102,6 +112,18 @@ impl Tx for SqliteTx<'_> {
 
     async fn open_tasks(&mut self, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError> {
         tx_read::open_tasks(self, trace, subtree).await
+    }
+
+    async fn busy_tasks(&mut self, trace: TraceId) -> Result<Vec<TaskRow>, StoreError> {
+        tx_read::busy_tasks(self, trace).await
+    }
+
+    async fn idle_tasks(&mut self, trace: TraceId, limit: u32) -> Result<Vec<TaskRow>, StoreError> {
+        tx_read::idle_tasks(self, trace, limit).await
+    }
+
+    async fn unswept(&mut self, limit: u32) -> Result<Vec<TraceId>, StoreError> {
+        tx_read::unswept(self, limit).await
     }
 
     async fn old_tasks(&mut self, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
@@ -141,6 +163,10 @@ impl Tx for SqliteTx<'_> {
         tx_queue::ready(self, limit).await
     }
 
+    async fn fair(&mut self, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        tx_queue::fair(self, limit).await
+    }
+
     async fn due(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
         tx_queue::due(self, now, limit).await
     }
@@ -160,6 +186,43 @@ impl Tx for SqliteTx<'_> {
     async fn renew(&mut self, host: &str, ids: &[TaskId], until: Timestamp) -> Result<(), StoreError> {
         tx_queue::renew(self, host, ids, until);
         Ok(())
+    }
+
+    async fn gates(&mut self, gates: &[Gate]) -> Result<Vec<GateRow>, StoreError> {
+        tx_gates::gates(self, gates).await
+    }
+
+    async fn put_gates(&mut self, rows: &[GateRow]) -> Result<(), StoreError> {
+        tx_gates::put(self, rows).await
+    }
+
+    async fn delete_gates(&mut self, gates: &[Gate]) -> Result<(), StoreError> {
+        tx_gates::delete(self, gates);
+        Ok(())
+    }
+
+    async fn opening(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Gate>, StoreError> {
+        tx_gates::opening(self, now, limit).await
+    }
+
+    async fn parked(&mut self, gates: &[Gate], each: u32) -> Result<Vec<ParkedTask>, StoreError> {
+        tx_gates::parked(self, gates, each).await
+    }
+
+    async fn limits(&mut self, definitions: &[Name]) -> Result<Vec<(Name, Limits)>, StoreError> {
+        tx_gates::limits(self, definitions).await
+    }
+
+    async fn ready_in(&mut self, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        tx_queue::ready_in(self, lane, limit).await
+    }
+
+    async fn fair_in(&mut self, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        tx_queue::fair_in(self, lane, limit).await
+    }
+
+    async fn held(&mut self, host: &str, ids: &[TaskId]) -> Result<Vec<(TaskId, Control, Option<String>)>, StoreError> {
+        tx_queue::held(self, host, ids).await
     }
 
     async fn step_inputs(&mut self, rows: &[TaskRow]) -> Result<Vec<StepInput>, StoreError> {
@@ -225,6 +288,15 @@ impl Tx for SqliteTx<'_> {
 
     async fn insert_schedule_order(&mut self, order: &ScheduleOrder) -> Result<(), StoreError> {
         schedules::insert_order(self, order);
+        Ok(())
+    }
+
+    async fn use_session(&mut self, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
+        sessions::use_session(self, id, now).await
+    }
+
+    async fn set_sdk_session(&mut self, id: SessionId, sdk: &str) -> Result<(), StoreError> {
+        sessions::set_sdk_session(self, id, sdk);
         Ok(())
     }
 

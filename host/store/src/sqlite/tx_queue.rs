@@ -5,24 +5,26 @@ use std::collections::HashMap;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::Lane;
+use tower_domain::control::Control;
 use tower_domain::id::TaskId;
-use tower_domain::step::Summary;
-use tower_domain::task::{Leg, Status, TaskResult};
+use tower_domain::task::TaskResult;
 
-use super::results::{task_result, task_result_columns};
-use super::rows::{Columns, id_array};
+use super::rows::{Bind, Columns, Params, id_array};
 use super::statements;
 use super::tx::SqliteTx;
 use super::values::Rows;
-use super::words::State;
 use crate::StoreError;
 use crate::apply::tx::{QueuePlace, QueueRow, StepInput, TaskRow};
+use crate::read::{LaneUse, WAITING_MAX};
+use crate::rows::nouns::{task_result, task_result_columns};
+use crate::rows::work::{Summaries, bind_queue, held_task, lane_use, step_input, step_input_columns};
 
 static PUT: Rows = Rows::new(
-    7,
-    "INSERT INTO queue (task_id, place, priority, rank, due, lease_until, owner) SELECT * FROM",
+    9,
+    "INSERT INTO queue (task_id, place, priority, rank, due, lease_until, owner, gate, lane) SELECT * FROM",
     "WHERE column1 IS NOT NULL ON CONFLICT (task_id) DO UPDATE SET place = excluded.place, priority = excluded.priority, \
-     rank = excluded.rank, due = excluded.due, lease_until = excluded.lease_until, owner = excluded.owner",
+     rank = excluded.rank, due = excluded.due, lease_until = excluded.lease_until, owner = excluded.owner, gate = excluded.gate, lane = excluded.lane",
 );
 
 #[cfg(test)]
@@ -31,17 +33,36 @@ pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT)];
 statements! {
     DELETE = "DELETE FROM queue WHERE task_id IN (SELECT unhex(value) FROM json_each(?))";
     READY = "SELECT task_id, rank FROM queue WHERE place = 0 ORDER BY priority DESC, rank, task_id LIMIT ?";
+    // The head of each priority is read, and of those what comes first.
+    FAIR = "SELECT q.task_id, q.rank FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p CROSS JOIN queue AS q ON q.task_id IN ( \
+             SELECT h.task_id FROM queue AS h WHERE h.place = 0 AND h.priority = p.value ORDER BY h.rank, h.task_id LIMIT ?) \
+         ORDER BY q.rank, q.task_id LIMIT ?";
+    READY_IN = "SELECT task_id, rank FROM queue WHERE place = 4 AND lane = ? ORDER BY priority DESC, rank, task_id LIMIT ?";
+    FAIR_IN = "SELECT q.task_id, q.rank FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p CROSS JOIN queue AS q ON q.task_id IN ( \
+             SELECT h.task_id FROM queue AS h WHERE h.place = 4 AND h.lane = ? AND h.priority = p.value ORDER BY h.rank, h.task_id LIMIT ?) \
+         ORDER BY q.rank, q.task_id LIMIT ?";
+    // One look for each lane, however many wait in it.
+    LANES = "WITH RECURSIVE l (lane) AS (SELECT min(f.lane) FROM queue AS f WHERE f.place = 4 \
+             UNION ALL SELECT (SELECT min(q.lane) FROM queue AS q WHERE q.place = 4 AND q.lane > l.lane) FROM l WHERE l.lane IS NOT NULL) \
+         SELECT * FROM (SELECT NULL AS lane, (SELECT count(*) FROM (SELECT 1 FROM queue AS r WHERE r.place = 0 LIMIT ?1) AS w) AS ready \
+             UNION ALL SELECT l.lane, (SELECT count(*) FROM (SELECT 1 FROM queue AS r WHERE r.place = 4 AND r.lane = l.lane LIMIT ?1) AS w) \
+             FROM l WHERE l.lane IS NOT NULL) AS u LIMIT 1000";
     DUE = "SELECT task_id FROM queue WHERE place = 1 AND due <= ? ORDER BY due LIMIT ?";
-    NEXT_DUE = "SELECT due FROM queue WHERE place = 1 ORDER BY due LIMIT 1";
+    NEXT_DUE = "SELECT due FROM (SELECT due FROM queue WHERE place = 1 ORDER BY due LIMIT 1) \
+         UNION ALL SELECT opens_at FROM (SELECT opens_at FROM gates WHERE opens_at IS NOT NULL ORDER BY opens_at LIMIT 1)";
     CLAIMED_BY = "SELECT task_id FROM queue WHERE place = 2 AND owner = ? LIMIT ?";
     OVERDUE = "SELECT task_id, owner FROM queue INDEXED BY queue_claimed WHERE place = 2 AND lease_until < ? LIMIT ?";
     RENEW = "UPDATE queue SET lease_until = ? WHERE place = 2 AND owner = ? AND task_id IN (SELECT unhex(i.value) FROM json_each(?) AS i)";
+    // 2 is CANCEL.
+    HELD = "SELECT t.id, t.cancelling, t.paused, CASE WHEN t.cancelling THEN ( \
+             SELECT c.reason FROM control_events AS c WHERE c.trace_id = t.trace_id AND c.action = 2 ORDER BY c.id DESC LIMIT 1) END \
+         FROM json_each(?) AS i CROSS JOIN queue AS q ON q.task_id = unhex(i.value) CROSS JOIN tasks AS t ON t.id = q.task_id \
+         WHERE q.place = 2 AND q.owner = ?";
     // What was claimed last tells how far it had come; else one look at the head of each priority.
     VIRTUAL_TIME = "SELECT coalesce((SELECT max(c.rank) FROM queue AS c INDEXED BY queue_claimed WHERE c.place = 2), \
          (SELECT min((SELECT q.rank FROM queue AS q WHERE q.place = 0 AND q.priority = p.value ORDER BY q.rank LIMIT 1)) \
          FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p))";
-    INPUTS = "SELECT t.id, t.job_id, t.definition_version, t.timeout_sec, t.layer, t.depth, t.input_params, \
-         t.carried, t.carried_ref, t.depends_on IS NOT NULL FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)";
+    INPUTS = concat!("SELECT ", step_input_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)");
     UPSTREAM = concat!(
         "SELECT w.id, ", task_result_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS w ON w.id = unhex(i.value) \
          CROSS JOIN json_each(w.depends_on) AS k \
@@ -56,20 +77,7 @@ statements! {
 /// Puts rows, whether they are there or not.
 pub(super) async fn put(tx: &mut SqliteTx<'_>, rows: &[QueueRow]) -> Result<(), StoreError> {
     tx.nothing_waits &= !rows.iter().any(|row| matches!(row.place, QueuePlace::Due(_)));
-    PUT.run(
-        tx,
-        rows,
-        |_| (),
-        |params, row| {
-            let (place, due, until, owner) = match &row.place {
-                QueuePlace::Ready => (0, None, None, None),
-                QueuePlace::Due(at) => (1, Some(*at), None, None),
-                QueuePlace::Claimed { owner, until } => (2, None, Some(*until), Some(owner.as_str())),
-            };
-            params.id(row.task_id).int(place).int(row.priority).uint(row.rank).opt_at(due).opt_at(until).opt_text(owner);
-        },
-    )
-    .await
+    PUT.run(tx, rows, |_| (), bind_queue).await
 }
 
 /// Deletes rows.
@@ -83,7 +91,28 @@ pub(super) fn delete(tx: &mut SqliteTx<'_>, ids: &[TaskId]) {
 /// The first tasks that can be claimed, with their rank.
 pub(super) async fn ready(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
     tx.params.int(limit);
-    let rows = tx.fetch(READY).await?;
+    ranked(tx.fetch(READY).await?)
+}
+
+/// The first tasks that can be claimed, whatever their priority.
+pub(super) async fn fair(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.params.int(limit).int(limit);
+    ranked(tx.fetch(FAIR).await?)
+}
+
+/// The first tasks of a lane that can be claimed, with their rank.
+pub(super) async fn ready_in(tx: &mut SqliteTx<'_>, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.params.text(lane.to_string()).int(limit);
+    ranked(tx.fetch(READY_IN).await?)
+}
+
+/// The first tasks of a lane that can be claimed, whatever their priority.
+pub(super) async fn fair_in(tx: &mut SqliteTx<'_>, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.params.text(lane.to_string()).int(limit).int(limit);
+    ranked(tx.fetch(FAIR_IN).await?)
+}
+
+fn ranked(rows: Vec<SqliteRow>) -> Result<Vec<(TaskId, u64)>, StoreError> {
     rows.iter()
         .map(|row| {
             let mut columns = Columns::of(row, "queue");
@@ -101,14 +130,15 @@ pub(super) async fn due(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Re
     ids(tx.fetch(DUE).await?)
 }
 
-/// When the next waiting task is due.
+/// When the next waiting task is due, or the next gate opens.
 pub(super) async fn next_due(tx: &mut SqliteTx<'_>) -> Result<Option<Timestamp>, StoreError> {
     if tx.nothing_waits {
         return Ok(None);
     }
     let rows = tx.fetch(NEXT_DUE).await?;
     tx.nothing_waits = rows.is_empty();
-    rows.first().map(|row| Columns::of(row, "queue").at()).transpose()
+    let instants = rows.iter().map(|row| Columns::of(row, "queue").at()).collect::<Result<Vec<_>, _>>()?;
+    Ok(instants.into_iter().min())
 }
 
 /// Claimed tasks of a host.
@@ -142,6 +172,23 @@ pub(super) fn renew(tx: &mut SqliteTx<'_>, host: &str, ids: &[TaskId], until: Ti
     tx.stage(RENEW);
 }
 
+/// Those of these tasks that a host holds.
+pub(super) async fn held(tx: &mut SqliteTx<'_>, host: &str, ids: &[TaskId]) -> Result<Vec<(TaskId, Control, Option<String>)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    tx.params.ids(ids).text(host);
+    tx.fetch(HELD).await?.iter().map(held_task).collect()
+}
+
+/// Lanes in which tasks can be claimed.
+pub(super) async fn lanes(conn: &mut SqliteConnection) -> Result<Vec<LaneUse>, StoreError> {
+    let mut params = Params::new();
+    params.int(WAITING_MAX);
+    let rows = sqlx::query_with(LANES, params.into_list()).fetch_all(conn).await?;
+    rows.iter().map(lane_use).collect()
+}
+
 /// Where virtual time goes on: no trace of an earlier life may stand far behind the new ones, nor before them all.
 pub(super) async fn virtual_time(conn: &mut SqliteConnection) -> Result<u64, StoreError> {
     let row = sqlx::query(VIRTUAL_TIME).fetch_one(conn).await?;
@@ -158,20 +205,8 @@ pub(super) async fn step_inputs(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Res
     let mut named = Vec::new();
     tx.params.text(id_array(tasks.iter().map(|task| task.id)));
     for row in &tx.fetch(INPUTS).await? {
-        let mut columns = Columns::of(row, "tasks");
-        let input = StepInput {
-            task_id: columns.id()?,
-            definition_id: columns.name()?,
-            definition_version: columns.uint()?,
-            timeout_sec: columns.uint()?,
-            layer: columns.uint()?,
-            depth: columns.uint()?,
-            params: columns.json()?,
-            carried: columns.output()?,
-            upstream: Vec::new(),
-            summary: None,
-        };
-        if columns.flag()? {
+        let (input, has_named) = step_input(row)?;
+        if has_named {
             named.push(input.task_id);
         }
         inputs.insert(input.task_id, input);
@@ -181,7 +216,7 @@ pub(super) async fn step_inputs(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Res
             input.upstream.push(result);
         }
     }
-    for (task, summary) in summaries(tx, tasks).await? {
+    for (task, summary) in summaries(tx, tasks).await?.done {
         if let Some(input) = inputs.get_mut(&task) {
             input.summary = Some(summary);
         }
@@ -205,41 +240,16 @@ async fn upstream(tx: &mut SqliteTx<'_>, tasks: &[TaskId]) -> Result<Vec<(TaskId
 }
 
 /// How many results there are to fold, for those tasks that fold.
-async fn summaries(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<HashMap<TaskId, Summary>, StoreError> {
-    let mut summaries = HashMap::new();
-    let (mut of_children, mut of_dependencies) = (Vec::new(), Vec::new());
-    for task in tasks {
-        let children = task.state.children;
-        match task.state.leg {
-            // The counters tell all but how the others ended.
-            Leg::Aggregate if children.succeeded == children.split => {
-                summaries.insert(task.id, Summary { expected: children.split, succeeded: children.split, ..Summary::default() });
-            }
-            Leg::Aggregate => of_children.push(task.id),
-            Leg::Run if task.actor_type.is_aggregator() => {
-                summaries.insert(task.id, Summary::default());
-                of_dependencies.push(task.id);
-            }
-            Leg::Run => {}
-        }
-    }
-    for (statement, ids) in [(COUNT_CHILDREN, of_children), (COUNT_DEPENDENCIES, of_dependencies)] {
+async fn summaries(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<Summaries, StoreError> {
+    let mut summaries = Summaries::of(tasks);
+    for (statement, ids) in [(COUNT_CHILDREN, std::mem::take(&mut summaries.of_children)), (COUNT_DEPENDENCIES, std::mem::take(&mut summaries.of_dependencies))]
+    {
         if ids.is_empty() {
             continue;
         }
         tx.params.ids(&ids);
         for row in &tx.fetch(statement).await? {
-            let mut columns = Columns::of(row, "tasks");
-            let (task, State { status, .. }, count): (TaskId, State, u32) = (columns.id()?, columns.word()?, columns.uint()?);
-            let summary = summaries.entry(task).or_default();
-            summary.expected += count;
-            match status {
-                Status::Success => summary.succeeded += count,
-                Status::Failed => summary.failed += count,
-                Status::Cancelled => summary.cancelled += count,
-                Status::Skipped => summary.skipped += count,
-                Status::Pending | Status::Running => {}
-            }
+            summaries.count(row)?;
         }
     }
     Ok(summaries)

@@ -3,44 +3,21 @@
 use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteRow;
-use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
-use tower_domain::control::Control;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
-use tower_domain::lifecycle::TaskState;
-use tower_domain::trace::Counts;
 
-use super::nouns::{self, event_columns};
-use super::rows::Columns;
+use super::rows::{Bind, Columns};
 use super::statements;
 use super::tx::SqliteTx;
-use super::words::State;
 use crate::StoreError;
-use crate::apply::tx::{KnownKey, NewTask, OldTask, TaskRow, TaskWrites, TraceRow};
-
-/// Columns of [`task_row`], of `tasks AS t`.
-macro_rules! task_row_columns {
-    () => {
-        "t.id, t.trace_id, t.parent_id, t.key, t.actor_type, t.priority, t.aggregation, \
-         t.state, t.leg, t.cancelling, t.paused, t.hours, t.fence, t.attempt, t.max_retries, t.crashes, t.open_deps, t.run_on, t.run_after, \
-         t.split_count, t.completed_children, t.succeeded_children, t.round_index, t.started_at, t.finished_at, t.progress, t.progress_message"
-    };
-}
-
-/// Columns of [`old_task`] after those of [`task_row`].
-macro_rules! old_task_columns {
-    () => {
-        "t.job_id, t.definition_version, t.timeout_sec, t.layer, t.depth, t.is_leaf_agent, t.created_at, t.depends_on, \
-         t.input_params, t.output, t.output_ref, t.carried, t.carried_ref"
-    };
-}
+use crate::apply::tx::{KnownKey, OldTask, TaskRow, TraceRow};
+use crate::rows::nouns::{self, event_columns};
+use crate::rows::work::{known_key, old_task, old_task_columns, task_row, task_row_columns, trace_row, trace_row_columns};
 
 statements! {
     TASKS = concat!("SELECT ", task_row_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)");
-    TRACES = "SELECT t.trace_id, t.root_task_id, t.count_pending, t.count_running, t.count_success, t.count_failed, t.count_cancelled, \
-         t.count_skipped, t.last_seq, t.rank, t.status, t.cancelling, t.started_at, t.finished_at, t.created_at \
-         FROM json_each(?) AS i CROSS JOIN traces AS t ON t.trace_id = unhex(i.value)";
+    TRACES = concat!("SELECT ", trace_row_columns!(), " FROM json_each(?) AS i CROSS JOIN traces AS t ON t.trace_id = unhex(i.value)");
     DEPENDENTS = "SELECT d.depends_on, d.task_id FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.depends_on = unhex(i.value)";
     // Of its present round; so for all that reads children to go on with a task.
     CHILDREN = concat!(
@@ -49,6 +26,11 @@ statements! {
     );
     // 0 to 7 are the states of tasks that have not ended.
     OPEN_TASKS = concat!("SELECT ", task_row_columns!(), ", t.depth FROM tasks AS t WHERE t.trace_id = ? AND t.state IN (0, 1, 2, 3, 4, 5, 6, 7)");
+    // 5 to 7: claimed, or waiting for children.
+    BUSY_TASKS = concat!("SELECT ", task_row_columns!(), ", t.depth FROM tasks AS t WHERE t.trace_id = ? AND t.state IN (5, 6, 7)");
+    IDLE_TASKS = concat!("SELECT ", task_row_columns!(), " FROM tasks AS t WHERE t.trace_id = ? AND t.state < 5 ORDER BY t.state, t.layer, t.id LIMIT ?");
+    UNSWEPT = "SELECT t.trace_id FROM traces AS t WHERE t.cancelling = 1 AND t.finished_at IS NULL \
+         AND EXISTS (SELECT 1 FROM tasks AS k WHERE k.trace_id = t.trace_id AND k.state < 5) ORDER BY t.trace_id LIMIT ?";
     // Nothing is open below a task that has ended.
     OPEN_TASKS_BELOW = concat!(
         "WITH RECURSIVE below (id) AS (SELECT ? UNION ALL \
@@ -89,7 +71,7 @@ pub(super) async fn traces(tx: &mut SqliteTx<'_>, ids: &[TraceId]) -> Result<Vec
     }
     tx.params.ids(ids);
     let rows = tx.fetch(TRACES).await?;
-    rows.iter().map(trace_row).collect()
+    rows.iter().map(|row| trace_row(&mut Columns::of(row, "traces"))).collect()
 }
 
 /// Pairs (dependency, dependent).
@@ -130,8 +112,33 @@ pub(super) async fn open_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, subtree: O
             tx.fetch(OPEN_TASKS).await?
         }
     };
+    parents_first(&rows, trace)
+}
+
+/// Tasks that are claimed or wait for children, parents before their children.
+pub(super) async fn busy_tasks(tx: &mut SqliteTx<'_>, trace: TraceId) -> Result<Vec<TaskRow>, StoreError> {
+    tx.params.id(trace);
+    let rows = tx.fetch(BUSY_TASKS).await?;
+    parents_first(&rows, trace)
+}
+
+/// So many of the others that have not ended.
+pub(super) async fn idle_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, limit: u32) -> Result<Vec<TaskRow>, StoreError> {
+    tx.params.id(trace).int(limit);
+    let rows = tx.fetch(IDLE_TASKS).await?;
+    rows.iter().map(|row| task_row(&mut Columns::of(row, "tasks"))).collect()
+}
+
+/// Traces that are being cancelled and have such tasks.
+pub(super) async fn unswept(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<TraceId>, StoreError> {
+    tx.params.int(limit);
+    let rows = tx.fetch(UNSWEPT).await?;
+    rows.iter().map(|row| Columns::of(row, "traces").id()).collect()
+}
+
+fn parents_first(rows: &[SqliteRow], trace: TraceId) -> Result<Vec<TaskRow>, StoreError> {
     let mut tasks = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         let mut columns = Columns::of(row, "tasks");
         let task = task_row(&mut columns)?;
         if task.trace_id == trace {
@@ -193,108 +200,9 @@ pub(super) async fn known_keys(tx: &mut SqliteTx<'_>, keys: &[String], not_befor
     }
     tx.params.text(text_array(keys)).at(not_before);
     let rows = tx.fetch(KNOWN_KEYS).await?;
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row, "idempotency_keys");
-            Ok(KnownKey { key: columns.text()?, fingerprint: columns.hash()?, trace_id: columns.id()?, root_task_id: columns.id()? })
-        })
-        .collect()
+    rows.iter().map(known_key).collect()
 }
 
 fn text_array(texts: &[String]) -> String {
     serde_json::to_string(texts).expect("a list of texts is always JSON")
-}
-
-/// Reads [`task_row_columns`].
-fn task_row(columns: &mut Columns<'_>) -> Result<TaskRow, StoreError> {
-    let (id, trace_id, parent_id, key) = (columns.id()?, columns.id()?, columns.opt_id()?, columns.key()?);
-    let (actor_type, priority, aggregation) = (columns.word()?, columns.uint()?, columns.word()?);
-    let State { status, phase } = columns.word()?;
-    let state = TaskState {
-        stage: TaskState::stage_of(phase, status).ok_or_else(|| columns.bad(format_args!("{phase} in a version without it")))?,
-        leg: columns.word()?,
-        control: control(columns.flag()?, columns.flag()?),
-        hours: columns.word()?,
-        fence: columns.uint()?,
-        attempt: columns.uint()?,
-        max_retries: columns.uint()?,
-        crashes: columns.uint()?,
-        open_deps: columns.uint()?,
-        run_on: columns.word()?,
-        run_after: columns.opt_at()?,
-        children: ChildCounts { split: columns.uint()?, ended: columns.uint()?, succeeded: columns.uint()? },
-        round: columns.uint()?,
-    };
-    Ok(TaskRow {
-        id,
-        trace_id,
-        parent_id,
-        key,
-        actor_type,
-        priority,
-        aggregation,
-        state,
-        started_at: columns.opt_at()?,
-        finished_at: columns.opt_at()?,
-        progress: columns.uint()?,
-        progress_message: columns.text()?,
-    })
-}
-
-/// What holds for a task, from its two columns.
-fn control(cancelling: bool, paused: bool) -> Control {
-    match (cancelling, paused) {
-        (true, _) => Control::Cancel,
-        (false, true) => Control::Pause,
-        (false, false) => Control::Run,
-    }
-}
-
-fn old_task(row: &SqliteRow) -> Result<OldTask, StoreError> {
-    let mut columns = Columns::of(row, "tasks");
-    let row = task_row(&mut columns)?;
-    let task = NewTask {
-        row,
-        job_id: columns.name()?,
-        definition_version: columns.uint()?,
-        timeout_sec: columns.uint()?,
-        layer: columns.uint()?,
-        depth: columns.uint()?,
-        is_leaf_agent: columns.flag()?,
-        created_at: columns.at()?,
-        depends_on: columns.read()?,
-        input_params: columns.json()?,
-        open_deps: Vec::new(),
-        ended_deps: Vec::new(),
-        writes: TaskWrites::default(),
-    };
-    Ok(OldTask { task, depends_on_ids: Vec::new(), output: columns.output()?, carried: columns.output()? })
-}
-
-fn trace_row(row: &SqliteRow) -> Result<TraceRow, StoreError> {
-    let mut columns = Columns::of(row, "traces");
-    Ok(TraceRow {
-        trace_id: columns.id()?,
-        root_task_id: columns.id()?,
-        counts: counts(&mut columns)?,
-        last_seq: columns.uint()?,
-        rank: columns.uint()?,
-        status: columns.word()?,
-        cancelling: columns.flag()?,
-        started_at: columns.opt_at()?,
-        finished_at: columns.opt_at()?,
-        created_at: columns.at()?,
-    })
-}
-
-/// Reads the six counters of a trace.
-pub(super) fn counts(columns: &mut Columns<'_>) -> Result<Counts, StoreError> {
-    Ok(Counts {
-        pending: columns.uint()?,
-        running: columns.uint()?,
-        success: columns.uint()?,
-        failed: columns.uint()?,
-        cancelled: columns.uint()?,
-        skipped: columns.uint()?,
-    })
 }

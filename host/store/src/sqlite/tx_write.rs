@@ -1,24 +1,24 @@
 //! What a transaction writes: sets of rows.
 
 use tower_domain::clock::Timestamp;
-use tower_domain::control::{Control, ControlEvent};
+use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::TaskId;
 use tower_domain::task::Attempt;
 
-use super::rows::Params;
+use super::rows::{Bind, Params};
 use super::statements;
 use super::tx::SqliteTx;
 use super::values::Rows;
-use super::words::{State, Word};
 use crate::StoreError;
 use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, RoundRow, TaskRow, TaskWrites, TraceRow};
+use crate::rows::work::{bind_attempt, bind_control_event, bind_event, bind_key, bind_new_task, bind_new_trace, bind_round, bind_task, bind_trace, bits};
 
 static INSERT_TRACES: Rows = Rows::new(
-    24,
+    25,
     "INSERT INTO traces (trace_id, root_task_id, status, cancelling, count_pending, count_running, count_success, count_failed, \
      count_cancelled, count_skipped, last_seq, rank, started_at, finished_at, created_at, definition_version, trigger_type, rerun_of, \
-     definition_id, user_id, triggered_by, idempotency_key, labels, cron_trigger_time) SELECT * FROM",
+     definition_id, user_id, triggered_by, idempotency_key, labels, cron_trigger_time, session_id) SELECT * FROM",
     "WHERE column1 IS NOT NULL",
 );
 
@@ -31,16 +31,16 @@ static UPDATE_TRACES: Rows = Rows::new(
 );
 
 static INSERT_TASKS: Rows = Rows::new(
-    42,
+    45,
     "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, paused, hours, \
      fence, attempt, max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, \
      round_index, started_at, finished_at, progress, progress_message, job_id, definition_version, timeout_sec, layer, depth, \
      is_leaf_agent, created_at, updated_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, \
-     error_message) \
+     error_message, gates, parked, lane) \
      SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, \
      column13, column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24, \
      column25, column26, column27, column28, column29, column30, column31, column32, column33, column34, column34, column35, \
-     column36, column37, column38, column39, column40, column41, column42 FROM",
+     column36, column37, column38, column39, column40, column41, column42, column43, column44, column45 FROM",
     "WHERE column1 IS NOT NULL",
 );
 
@@ -49,28 +49,29 @@ static INSERT_DEPENDENCIES: Rows =
 
 /// The state of a task, and nothing long.
 static UPDATE_TASKS: Rows = Rows::new(
-    19,
+    20,
     "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, \
      hours = v.column6, fence = v.column7, attempt = v.column8, crashes = v.column9, open_deps = v.column10, \
      run_after = v.column11, split_count = v.column12, completed_children = v.column13, succeeded_children = v.column14, \
      round_index = v.column15, started_at = v.column16, finished_at = v.column17, progress = v.column18, \
-     progress_message = v.column19 FROM",
+     progress_message = v.column19, parked = v.column20 FROM",
     "AS v WHERE tasks.id = v.column1",
 );
 
 /// The state of a task with what it leaves. Bits of the last column: 1 output, 2 carried, 4 error.
 static UPDATE_TASKS_WITH_TEXTS: Rows = Rows::new(
-    26,
+    27,
     "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, \
      hours = v.column6, fence = v.column7, attempt = v.column8, crashes = v.column9, open_deps = v.column10, \
      run_after = v.column11, split_count = v.column12, completed_children = v.column13, succeeded_children = v.column14, \
      round_index = v.column15, started_at = v.column16, finished_at = v.column17, progress = v.column18, \
-     progress_message = v.column19, output = CASE WHEN v.column26 & 1 THEN v.column20 ELSE output END, \
-     output_ref = CASE WHEN v.column26 & 1 THEN v.column21 ELSE output_ref END, \
-     carried = CASE WHEN v.column26 & 2 THEN v.column22 ELSE carried END, \
-     carried_ref = CASE WHEN v.column26 & 2 THEN v.column23 ELSE carried_ref END, \
-     error_code = CASE WHEN v.column26 & 4 THEN v.column24 ELSE error_code END, \
-     error_message = CASE WHEN v.column26 & 4 THEN v.column25 ELSE error_message END FROM",
+     progress_message = v.column19, parked = v.column20, \
+     output = CASE WHEN v.column27 & 1 THEN v.column21 ELSE output END, \
+     output_ref = CASE WHEN v.column27 & 1 THEN v.column22 ELSE output_ref END, \
+     carried = CASE WHEN v.column27 & 2 THEN v.column23 ELSE carried END, \
+     carried_ref = CASE WHEN v.column27 & 2 THEN v.column24 ELSE carried_ref END, \
+     error_code = CASE WHEN v.column27 & 4 THEN v.column25 ELSE error_code END, \
+     error_message = CASE WHEN v.column27 & 4 THEN v.column26 ELSE error_message END FROM",
     "AS v WHERE tasks.id = v.column1",
 );
 
@@ -118,29 +119,7 @@ statements! {
 
 /// Inserts traces.
 pub(super) async fn insert_traces(tx: &mut SqliteTx<'_>, rows: &[NewTraceRow]) -> Result<(), StoreError> {
-    INSERT_TRACES
-        .run(
-            tx,
-            rows,
-            |_| (),
-            |params, new| {
-                params.id(new.row.trace_id).id(new.row.root_task_id);
-                bind_trace(params, &new.row);
-                let labels = (!new.labels.is_empty()).then(|| serde_json::to_string(&new.labels).expect("a map of texts is always JSON"));
-                params
-                    .at(new.row.created_at)
-                    .int(new.definition_version)
-                    .word(new.trigger_type)
-                    .opt_id(new.rerun_of)
-                    .text(new.definition_id.as_str())
-                    .text(new.user_id.as_str())
-                    .text(new.triggered_by.as_str())
-                    .opt_text(new.idempotency_key.as_deref())
-                    .opt_text(labels)
-                    .opt_at(new.cron_trigger_time);
-            },
-        )
-        .await
+    INSERT_TRACES.run(tx, rows, |_| (), bind_new_trace).await
 }
 
 /// Updates traces.
@@ -156,13 +135,6 @@ pub(super) async fn update_traces(tx: &mut SqliteTx<'_>, rows: &[TraceRow]) -> R
             },
         )
         .await
-}
-
-fn bind_trace(params: &mut Params, row: &TraceRow) {
-    let counts = row.counts;
-    params.word(row.status).int(row.cancelling).uint(counts.pending).uint(counts.running).uint(counts.success);
-    params.uint(counts.failed).uint(counts.cancelled).uint(counts.skipped).uint(row.last_seq).uint(row.rank);
-    params.opt_at(row.started_at).opt_at(row.finished_at);
 }
 
 /// Inserts tasks and their dependencies.
@@ -182,30 +154,6 @@ pub(super) async fn insert_tasks(tx: &mut SqliteTx<'_>, rows: &[NewTask]) -> Res
         .await
 }
 
-fn bind_new_task(params: &mut Params, new: &NewTask) {
-    let NewTask { row, writes, .. } = new;
-    let state = &row.state;
-    params.id(row.id).id(row.trace_id).opt_id(row.parent_id).text(row.key.as_str());
-    params.word(row.actor_type).int(row.priority).word(row.aggregation);
-    params.word(State::of(state)).word(state.leg).int(state.control == Control::Cancel).int(state.control == Control::Pause);
-    params
-        .word(state.hours)
-        .uint(state.fence)
-        .int(state.attempt)
-        .int(state.max_retries)
-        .int(state.crashes)
-        .int(state.open_deps)
-        .word(state.run_on)
-        .opt_at(state.run_after);
-    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded).int(state.round);
-    params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
-    params.text(new.job_id.as_str()).int(new.definition_version).int(new.timeout_sec);
-    params.int(new.layer).int(new.depth).int(new.is_leaf_agent).at(new.created_at);
-    let keys = (!new.depends_on.is_empty()).then(|| serde_json::to_string(&new.depends_on).expect("a list of keys is always JSON"));
-    params.opt_text(keys).text(new.input_params.as_str());
-    params.output(writes.output.as_ref()).output(writes.carried.as_ref()).error(writes.error.as_ref());
-}
-
 /// Updates tasks. Those that leave nothing long behind are told apart, so that nothing long of theirs is copied.
 pub(super) async fn update_tasks(tx: &mut SqliteTx<'_>, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
     let (with_texts, without): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, writes)| bits(writes) != 0);
@@ -221,63 +169,19 @@ pub(super) async fn update_tasks(tx: &mut SqliteTx<'_>, rows: &[(TaskRow, TaskWr
         .await
 }
 
-/// Which of the long columns change.
-fn bits(writes: &TaskWrites) -> i64 {
-    i64::from(writes.output.is_some()) + 2 * i64::from(writes.carried.is_some()) + 4 * i64::from(writes.error.is_some() || writes.clear_error)
-}
-
-fn bind_task(params: &mut Params, row: &TaskRow) {
-    let state = &row.state;
-    params.id(row.id).int(State::of(state).code()).word(state.leg).int(state.control == Control::Cancel).int(state.control == Control::Pause);
-    params.word(state.hours).uint(state.fence).int(state.attempt).int(state.crashes).int(state.open_deps).opt_at(state.run_after);
-    params.int(state.children.split).int(state.children.ended).int(state.children.succeeded).int(state.round);
-    params.opt_at(row.started_at).opt_at(row.finished_at).int(row.progress).text(row.progress_message.as_str());
-}
-
 /// Appends events.
 pub(super) async fn insert_events(tx: &mut SqliteTx<'_>, events: &[TaskEvent]) -> Result<(), StoreError> {
-    INSERT_EVENTS
-        .run(
-            tx,
-            events,
-            |_| (),
-            |params, event| {
-                params.id(event.trace_id).uint(event.seq).id(event.task_id).word(event.event_type);
-                params.opt_word(event.from).opt_word(event.to).at(event.at);
-                params.opt_text(event.event_id.as_deref()).opt_text(event.payload.as_ref().map(|payload| payload.as_str()));
-            },
-        )
-        .await
+    INSERT_EVENTS.run(tx, events, |_| (), bind_event).await
 }
 
 /// Keeps ended attempts.
 pub(super) async fn insert_attempts(tx: &mut SqliteTx<'_>, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
-    INSERT_ATTEMPTS
-        .run(
-            tx,
-            rows,
-            |_| (),
-            |params, (task, attempt)| {
-                params.id(*task).uint(attempt.fence).int(attempt.attempt).word(attempt.leg).at(attempt.started_at).at(attempt.finished_at);
-                params.text(attempt.result.as_str()).text(attempt.host.as_str()).error(attempt.error.as_ref());
-            },
-        )
-        .await
+    INSERT_ATTEMPTS.run(tx, rows, |_| (), |params, (task, attempt)| bind_attempt(params, *task, attempt)).await
 }
 
 /// Keeps ended rounds.
 pub(super) async fn insert_rounds(tx: &mut SqliteTx<'_>, rows: &[RoundRow]) -> Result<(), StoreError> {
-    INSERT_ROUNDS
-        .run(
-            tx,
-            rows,
-            |_| (),
-            |params, row| {
-                params.id(row.task_id).int(row.round).at(row.finished_at);
-                params.int(row.children.split).int(row.children.ended).int(row.children.succeeded).output(row.output.as_ref());
-            },
-        )
-        .await
+    INSERT_ROUNDS.run(tx, rows, |_| (), bind_round).await
 }
 
 /// Copies the rounds of one task to another.
@@ -288,15 +192,13 @@ pub(super) fn copy_rounds(tx: &mut SqliteTx<'_>, from: TaskId, to: TaskId) {
 
 /// Keeps an order.
 pub(super) fn insert_control_event(tx: &mut SqliteTx<'_>, order: &ControlEvent) {
-    let params = &mut tx.params;
-    params.id(order.trace_id).id(order.id).opt_id(order.task_id).word(order.action).at(order.created_at);
-    params.text(order.triggered_by.as_str()).text(order.reason.as_str());
+    bind_control_event(&mut tx.params, order);
     tx.stage(INSERT_CONTROL_EVENT);
 }
 
 /// Keeps a caller's key, or lets it stand for another trace from now on.
 pub(super) fn insert_key(tx: &mut SqliteTx<'_>, key: &KnownKey, now: Timestamp) {
-    tx.params.text(key.key.as_str()).bytes(&key.fingerprint).id(key.trace_id).id(key.root_task_id).at(now);
+    bind_key(&mut tx.params, key, now);
     tx.stage(INSERT_KEY);
 }
 

@@ -1,6 +1,9 @@
 //! A batch as a transaction.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use tower_domain::clock::Timestamp;
 
 use super::SqliteStore;
 use super::tx::SqliteTx;
@@ -13,24 +16,31 @@ impl WorkStore for SqliteStore {
     #[tracing::instrument(name = "store.commit", level = "debug", skip_all, fields(commands = batch.commands.len()))]
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         fault::point(Point::Committing).await?;
+        let host = batch.host.clone();
         let mut guard = self.write().await;
         let writer = &mut *guard;
         writer.open = true;
         // Not known until the end is seen.
         let nothing_waits = std::mem::take(&mut writer.nothing_waits);
+        let batch = Batch { now: in_order(batch.now, writer.latest), ..batch };
         let mut tx = SqliteTx::begin(&mut writer.conn, nothing_waits);
-        let ended = match crate::apply::run(&mut tx, batch, writer.virtual_time).await {
-            Ok(done) => {
+        let ended = match crate::apply::run(&mut tx, batch, writer.order).await {
+            Ok(mut done) => {
                 let nothing_waits = tx.nothing_waits;
+                done.0.statements = tx.statements;
                 tx.commit().await.map(|()| (done, nothing_waits))
             }
             Err(error) => Err(error),
         };
         match ended {
-            Ok(((committed, virtual_time), nothing_waits)) => {
+            Ok(((committed, order), nothing_waits)) => {
                 writer.open = false;
-                writer.virtual_time = virtual_time;
+                writer.order = order;
                 writer.nothing_waits = nothing_waits;
+                writer.latest = committed.now;
+                for news in &committed.news {
+                    self.tell(&host, news.clone());
+                }
                 Ok(committed)
             }
             Err(error) => {
@@ -48,6 +58,13 @@ impl WorkStore for SqliteStore {
         sqlx::query("PRAGMA user_version = 0").execute(&mut writer.conn).await?;
         writer.commit().await
     }
+}
+
+/// Batches that wait for each other may have looked at the clock in another order, and what they do happens in the order in which they do it.
+/// A clock that was set back by more is believed.
+fn in_order(now: Timestamp, latest: Timestamp) -> Timestamp {
+    const APART_MAX: Duration = Duration::from_secs(1);
+    if now < latest && latest.since(now) < APART_MAX { latest } else { now }
 }
 
 #[cfg(test)]

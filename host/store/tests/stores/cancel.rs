@@ -1,9 +1,10 @@
 //! Orders to end.
 
 use tower_domain::control::ControlAction;
+use tower_domain::id::TraceId;
 use tower_domain::step::Signal;
 use tower_domain::task::{Phase, Status};
-use tower_store::work::{Answer, Command, SettledEnd};
+use tower_store::work::{Answer, Claimed, Command, Expire, SettledEnd};
 
 use crate::world::{World, key};
 
@@ -100,4 +101,69 @@ pub(crate) async fn a_submit_and_its_cancel_in_one_batch(world: World) {
     assert_eq!(committed.answers, [Answer::Submitted { trace_id, root_task_id }, Answer::Ordered { done: 1, running: 0 }]);
     assert!(committed.claimed.is_empty());
     assert_eq!(committed.ended, [(trace_id, Status::Cancelled)]);
+}
+
+/// A trace of a hundred children in two groups, two of which run; some wait for others.
+async fn wide(world: &World) -> (TraceId, Vec<Claimed>) {
+    let (trace_id, _) = world.submit().await;
+    let root = world.claim_one().await;
+    let mut children: Vec<_> = (0..60).map(|number| world.child(&root, &format!("f{number}"))).collect();
+    children.extend((0..40).map(|number| world.child_after(&root, &format!("w{number}"), &[&format!("f{number}")])));
+    world.split(&root, children).await;
+    (trace_id, world.claim(2).await)
+}
+
+pub(crate) async fn a_large_cancel_holds_at_once_and_is_swept_in_pieces(mut world: World) {
+    world.cancel_max = 30;
+    let (trace_id, running) = wide(&world).await;
+    let committed = world.cancel(trace_id, None).await;
+    assert_eq!(committed.answers, [Answer::Ordered { done: 98, running: 2 }], "all that does not run will not");
+    assert_eq!(committed.to_tell.len(), 2);
+    assert_eq!(committed.unswept, [trace_id]);
+    let trace = world.trace(trace_id).await;
+    assert!(trace.cancelling && trace.counts.pending > 0 && trace.counts.cancelled >= 30, "{trace:?}");
+    assert_eq!(world.cancel(trace_id, None).await.answers, [Answer::AlreadyCancelling]);
+    assert_eq!(world.pause(trace_id, None).await.answers, [Answer::AlreadyCancelling]);
+    // Another trace begins, though the queue is full of what must not.
+    let (_, other) = world.submit().await;
+    let mut begun = Vec::new();
+    for _ in 0..100 {
+        begun.extend(world.claim(1).await.iter().map(|claimed| claimed.task_id));
+    }
+    assert_eq!(begun, [other]);
+    // Whoever was to sweep it is gone: the next who looks finds it, once there is something to sweep.
+    let (second, _) = wide(&world).await;
+    assert_eq!(world.cancel(second, None).await.unswept, [second]);
+    assert_eq!(world.commit(vec![Command::Expire(Expire::Overdue)]).await.unswept, [second]);
+    let mut pieces = 0;
+    let mut unswept = vec![second];
+    while !unswept.is_empty() {
+        pieces += 1;
+        unswept = world.commit(unswept.into_iter().map(Command::Sweep).collect()).await.unswept;
+    }
+    assert!((2..=3).contains(&pieces), "{pieces}");
+    assert_eq!(world.trace(second).await.counts.pending, 0);
+    assert_eq!(world.answer(Command::Sweep(second)).await, Answer::Done, "there is nothing left to sweep, and no harm in it");
+    for claimed in &running {
+        world.commit(vec![world.settle(claimed, SettledEnd::Cancelled)]).await;
+    }
+    let trace = world.trace(trace_id).await;
+    assert_eq!((trace.status, trace.counts.cancelled), (Status::Cancelled, 101));
+    assert_eq!(world.answer(Command::Sweep(trace_id)).await, Answer::NothingToDo);
+}
+
+pub(crate) async fn what_ends_while_a_large_cancel_is_swept_is_cancelled_too(mut world: World) {
+    world.cancel_max = 1;
+    let (trace_id, running) = wide(&world).await;
+    world.cancel(trace_id, None).await;
+    // Their dependents are not skipped for it, nor is a split of theirs brought about.
+    let late = vec![world.child(&running[1], "late")];
+    world.finish(&running[0], "1").await;
+    world.split(&running[1], late).await;
+    let mut unswept = vec![trace_id];
+    while !unswept.is_empty() {
+        unswept = world.commit(unswept.into_iter().map(Command::Sweep).collect()).await.unswept;
+    }
+    let trace = world.trace(trace_id).await;
+    assert_eq!((trace.status, trace.counts.cancelled, trace.counts.skipped), (Status::Cancelled, 101, 0), "{trace:?}");
 }

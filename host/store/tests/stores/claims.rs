@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tower_domain::clock::Timestamp;
 use tower_domain::event::EventType;
 use tower_domain::lifecycle::CRASHES_MAX;
-use tower_domain::step::StepFailure;
+use tower_domain::schedule::NightWindow;
+use tower_domain::step::{Signal, StepFailure};
 use tower_domain::task::{Leg, Phase, Status};
-use tower_store::work::{Answer, Claim, Command, Expire, NewTrace, SettledEnd};
+use tower_store::work::{Answer, Batch, Claim, Command, Expire, NewTrace, SettledEnd};
 
 use crate::world::{HOST, LEASE, World, definition, inline, json, name};
 
@@ -126,13 +128,13 @@ pub(crate) async fn a_fatal_failure_ends_at_once(world: World) {
 pub(crate) async fn an_overdue_claim_is_taken_back_and_a_renewed_one_is_not(world: World) {
     let (_, one) = world.submit().await;
     let (_, other) = world.submit().await;
-    let theirs = Claim { host: "host-2".to_owned(), limit: 1, lease_until: world.now().plus(LEASE) };
+    let theirs = Claim { host: "host-2".to_owned(), limit: 1, elsewhere: Vec::new(), lease: LEASE };
     assert_eq!(world.batch(Vec::new(), Some(theirs)).await.claimed[0].task_id, one);
     assert_eq!(world.claim_one().await.task_id, other);
     world.clock.advance(LEASE / 2);
-    let until = world.now().plus(LEASE);
-    world.commit(vec![Command::Renew { host: HOST.to_owned(), held: vec![one, other], until }]).await;
-    assert_eq!(world.task(other).await.lease_expires_at, Some(until));
+    let committed = world.commit(vec![Command::Renew { host: HOST.to_owned(), held: vec![one, other], lease: Some(LEASE) }]).await;
+    assert_eq!(world.task(other).await.lease_expires_at, Some(world.now().plus(LEASE)));
+    assert_eq!((committed.lost, committed.to_tell), (vec![one], vec![(other, Signal::GoOn)]), "somebody else's is none of this host's");
     world.clock.advance(LEASE / 2 + Duration::from_secs(1));
     assert_eq!(world.answer(Command::Expire(Expire::Overdue)).await, Answer::Done);
     assert_eq!((world.task(one).await.phase, world.task(other).await.phase), (Phase::Queued, Phase::Executing));
@@ -144,7 +146,7 @@ pub(crate) async fn a_host_that_starts_anew_gets_its_tasks_back_in_the_queue(wor
     let (_, mine) = world.submit().await;
     world.claim_one().await;
     let (_, theirs) = world.submit().await;
-    world.batch(Vec::new(), Some(Claim { host: "host-2".to_owned(), limit: 1, lease_until: world.now().plus(LEASE) })).await;
+    world.batch(Vec::new(), Some(Claim { host: "host-2".to_owned(), limit: 1, elsewhere: Vec::new(), lease: LEASE })).await;
     world.commit(vec![Command::Expire(Expire::Host { host: HOST.to_owned(), suspects: Vec::new() })]).await;
     assert_eq!((world.task(mine).await.phase, world.task(theirs).await.phase), (Phase::Queued, Phase::Executing));
     assert_eq!(world.claim_one().await.attempt, 1);
@@ -166,4 +168,25 @@ pub(crate) async fn a_stop_that_nobody_ordered_is_a_release(world: World) {
     let claimed = world.claim_one().await;
     assert_eq!(world.answer(world.settle(&claimed, SettledEnd::Cancelled)).await, Answer::Done);
     assert_eq!(world.task(root).await.phase, Phase::Queued);
+}
+
+/// Several engines on one database, say: who looked at the clock first need not be who comes first.
+pub(crate) async fn batches_happen_in_the_order_in_which_they_are_committed(world: World) {
+    let now = world.now();
+    let at = |micros: i64, commands: Vec<Command>, claim: Option<Claim>| Batch {
+        now: Timestamp::from_micros(now.as_micros() + micros),
+        host: HOST.to_owned(),
+        trace_tasks_max: 1_000,
+        cancel_max: 1_000,
+        night: NightWindow::default(),
+        user_max_concurrent: None,
+        others: true,
+        commands,
+        claim,
+    };
+    let submit = Command::Submit(Box::new(world.new_trace()));
+    let made = world.stores.work.commit(at(700, vec![submit], None)).await.unwrap().now;
+    let claimed = world.stores.work.commit(at(0, Vec::new(), Some(world.wish(1)))).await.unwrap();
+    assert_eq!((claimed.claimed.len(), claimed.now >= made), (1, true), "it began before it was made");
+    world.is_sound().await;
 }

@@ -9,20 +9,30 @@ mod backends;
 mod blobs;
 mod cancel;
 mod claims;
+mod costs;
 mod definitions;
 mod events;
 mod hold;
+mod hosts;
+mod lanes;
+mod limits;
 mod lists;
 mod modules;
 mod night;
 mod planted;
+mod postgres_hosts;
+mod postgres_open;
+mod postgres_wire;
 mod random;
 mod rerun;
+mod retention;
 mod rounds;
 mod schedules;
+mod sessions;
 mod sqlite_files;
 mod submit;
 mod tree;
+mod twins;
 mod world;
 
 /// Runs each case on each back end, as a test of its own.
@@ -44,6 +54,14 @@ macro_rules! conformance {
                 }
             )+ })+
         }
+        mod postgres {
+            $(mod $module { $(
+                #[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::world::World::on(crate::backends::postgres().await)).await;
+                }
+            )+ })+
+        }
     };
 }
 
@@ -55,6 +73,12 @@ conformance! {
         a_key_is_forgotten_in_time,
         old_keys_are_deleted_and_young_ones_are_not,
         a_trace_with_a_later_time_waits_for_it,
+    }
+    retention::{
+        what_is_old_goes_with_everything_and_nothing_else_does,
+        a_large_trace_goes_in_pieces_and_is_gone_from_the_first,
+        a_schedule_outlives_its_traces_and_never_fires_an_instant_again,
+        rounds_of_a_loop_go_with_it,
     }
     claims::{
         a_claim_hands_over_all_that_the_step_needs,
@@ -68,6 +92,7 @@ conformance! {
         a_host_that_starts_anew_gets_its_tasks_back_in_the_queue,
         a_task_that_was_there_when_its_host_died_three_times_is_a_dead_letter,
         a_stop_that_nobody_ordered_is_a_release,
+        batches_happen_in_the_order_in_which_they_are_committed,
     }
     tree::{
         children_run_and_are_folded,
@@ -86,6 +111,8 @@ conformance! {
         a_subtree_is_cancelled_and_the_rest_goes_on,
         a_cancelled_claim_ends_cancelled_whatever_it_came_to,
         orders_that_have_nothing_to_do_say_so,
+        a_large_cancel_holds_at_once_and_is_swept_in_pieces,
+        what_ends_while_a_large_cancel_is_swept_is_cancelled_too,
         a_submit_and_its_cancel_in_one_batch,
     }
     hold::{
@@ -94,6 +121,35 @@ conformance! {
         what_a_held_step_splits_off_and_what_comes_due_is_held,
         a_step_that_stops_early_goes_on_from_there_and_uses_up_no_attempt,
         a_held_trace_can_be_cancelled_and_orders_without_effect_say_so,
+    }
+    hosts::{
+        a_host_that_renews_hears_what_is_wanted_of_its_claims,
+        hosts_are_seen_drained_and_begin_anew,
+        others_hear_of_work_orders_and_traces,
+    }
+    lanes::{
+        a_task_is_claimed_by_who_has_room_in_its_lane,
+        a_task_stays_in_its_lane_wherever_it_was,
+        children_wait_in_the_lanes_of_their_definitions,
+        within_a_lane_urgent_tasks_go_first_and_none_starves,
+        a_limit_is_passed_into_the_lane,
+        lanes_are_listed_with_how_many_wait,
+    }
+    limits::{
+        what_a_large_cancel_has_not_come_to_takes_nobodys_turn,
+        no_more_tasks_of_a_definition_run_at_once_than_it_allows,
+        tasks_with_one_value_of_the_key_run_one_after_another,
+        tasks_of_a_user_share_a_limit_and_children_count,
+        a_task_with_several_limits_holds_none_while_it_waits_for_one,
+        starts_are_spread_by_the_rate,
+        a_place_comes_back_however_the_claim_ends,
+        limits_in_use_are_listed_with_who_runs_and_waits,
+        a_limit_that_is_changed_counts_for_those_that_wait,
+        what_waits_for_a_limit_is_held_and_cancelled_like_any_other,
+        urgent_tasks_pass_a_limit_first_and_none_starves,
+        of_ten_claims_one_is_made_in_fair_order,
+        a_retry_has_the_limits_of_now,
+        a_wide_split_passes_its_limit_few_by_few,
     }
     night::{
         a_nightly_task_waits_for_the_night_and_others_do_not,
@@ -134,6 +190,7 @@ conformance! {
         a_rerun_from_the_root_is_the_whole_again_and_one_from_nowhere_is_refused,
     }
     schedules::{
+        what_waits_for_a_cancelled_trace_goes_on_wherever_that_ends,
         a_put_begins_changes_and_ends_a_schedule,
         an_instant_fires_once_whoever_asks,
         what_fired_does_not_fire_again_after_a_change,
@@ -144,6 +201,12 @@ conformance! {
         a_schedule_is_held_and_goes_on,
         a_schedule_without_a_next_instant_is_completed,
         schedules_are_listed_by_page,
+    }
+    sessions::{
+        sessions_are_kept_and_listed_by_page,
+        a_session_goes_from_use_to_the_archive_and_back,
+        a_closed_session_takes_no_traces_and_its_files_go_later,
+        traces_of_a_session_keep_it_in_use_and_leave_its_other_name,
     }
     definitions::{
         each_change_is_a_version,

@@ -7,6 +7,7 @@ use tower_domain::step::StepFailure;
 use tower_store::blobs::MemoryBlobs;
 use tower_store::invariants::{ALL, check};
 use tower_store::sqlite::{self, SqliteOptions};
+use tower_test_postgres::Cluster;
 
 use crate::backends::Backend;
 use crate::world::World;
@@ -44,12 +45,22 @@ const FAULTS: &[(&str, &str)] = &[
     ("I40", "UPDATE tasks SET open_deps = open_deps + 1 WHERE state = 1"),
     ("I41", "UPDATE tasks SET completed_children = split_count WHERE state = 6"),
     ("I42", "UPDATE attempts SET fence = fence + 7"),
+    ("I43", "UPDATE tasks SET gates = '[\"definition/other\"]' WHERE parked IS NOT NULL"),
+    ("I44", "UPDATE gates SET taken = taken + 1"),
+    ("I45", "DELETE FROM gates"),
+    ("I46", "UPDATE queue SET lane = 'worker/other' WHERE place = 4"),
 ];
 
-/// Three traces: one that folded, one that waits for children and siblings, one that is queued.
-async fn sound(path: &std::path::Path) {
-    let store = sqlite::open(SqliteOptions::file(path)).await.unwrap();
-    let world = World::on(Backend { stores: store.stores(Arc::new(MemoryBlobs::default())), inspect: Arc::new(store.clone()), keep: Box::new(()) });
+/// What PostgreSQL says differently.
+const FAULTS_ON_POSTGRES: &[(&str, &str)] = &[
+    ("I03", "UPDATE tasks SET parent_id = '00112233-4455-6677-8899-aabbccddeeff' WHERE id = (SELECT id FROM tasks WHERE key = 'a' ORDER BY id LIMIT 1)"),
+    ("I04", "UPDATE traces SET root_task_id = (SELECT id FROM tasks WHERE key = 'a' LIMIT 1)"),
+    ("I21", "INSERT INTO task_deps (task_id, depends_on) SELECT depends_on, task_id FROM task_deps ON CONFLICT DO NOTHING"),
+    ("I22", "DELETE FROM events WHERE to_status = 2 AND task_id = (SELECT id FROM tasks WHERE key = 'a' ORDER BY id LIMIT 1)"),
+];
+
+/// A trace that folded, one that waits for children and siblings, one that is queued, one that runs and one that waits for its limit.
+async fn sound(world: &World) {
     for folded in [true, false] {
         world.submit().await;
         let root = world.claim_one().await;
@@ -63,16 +74,20 @@ async fn sound(path: &std::path::Path) {
         }
     }
     world.submit_as(tower_store::work::NewTrace { priority: 1, ..world.new_trace() }).await;
-    crate::schedules::fired_once(&world).await;
+    world.submit_as(tower_store::work::NewTrace { lane: crate::world::queue("cpu"), ..world.new_trace() }).await;
+    crate::schedules::fired_once(world).await;
+    crate::limits::one_runs_and_one_waits(world).await;
     world.is_sound().await;
-    store.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn each_invariant_finds_its_fault() {
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole.db");
-    sound(&whole).await;
+    let store = sqlite::open(SqliteOptions::file(&whole)).await.unwrap();
+    let backend = Backend { stores: store.stores(Arc::new(MemoryBlobs::default())), inspect: Arc::new(store.clone()), keep: Box::new(()) };
+    sound(&World::on(backend)).await;
+    store.close().await.unwrap();
     assert_eq!(FAULTS.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ALL.iter().map(|invariant| invariant.id).collect::<Vec<_>>());
     for (id, fault) in FAULTS {
         let path = folder.path().join(format!("{id}.db"));
@@ -83,5 +98,27 @@ async fn each_invariant_finds_its_fault() {
         let store = sqlite::open(SqliteOptions::file(&path)).await.unwrap();
         let violations = check(&store).await.unwrap();
         assert!(violations.iter().any(|violation| violation.id == *id), "{id} overlooks `{fault}`: {violations:#?}");
+    }
+}
+
+#[tokio::test]
+async fn each_invariant_finds_its_fault_on_postgres() {
+    let whole = Cluster::shared().database();
+    let store = crate::backends::host(&whole).await;
+    let backend = Backend { stores: store.stores(Arc::new(MemoryBlobs::default())), inspect: Arc::new(store.clone()), keep: Box::new(()) };
+    sound(&World::on(backend)).await;
+    store.close().await;
+    whole.run(
+        "DO $$ DECLARE c record; BEGIN FOR c IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0 LOOP \
+         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.t, c.conname); END LOOP; END $$",
+    );
+    for (id, fault) in FAULTS {
+        let fault = FAULTS_ON_POSTGRES.iter().find(|(other, _)| other == id).map_or(*fault, |(_, fault)| *fault);
+        let database = Cluster::shared().database_with(&format!("TEMPLATE {}", whole.name()));
+        database.run(fault);
+        let store = crate::backends::host(&database).await;
+        let violations = check(&store).await.unwrap();
+        assert!(violations.iter().any(|violation| violation.id == *id), "{id} overlooks `{fault}`: {violations:#?}");
+        store.close().await;
     }
 }

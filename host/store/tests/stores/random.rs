@@ -1,23 +1,31 @@
 //! Random commands, legal and not, over small trees; the invariants hold after every batch, and what has ended stays as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tower_domain::code_ref::Lane;
 use tower_domain::control::ControlAction;
+use tower_domain::definition::DefinitionSpec;
 use tower_domain::event::EventType;
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::limit::{Gates, RateLimit};
 use tower_domain::schedule::Window;
 use tower_domain::split::PlannedChild;
 use tower_domain::step::StepFailure;
 use tower_domain::task::{ActorType, RunOn, Status, Task};
 use tower_store::read::{PageRequest, TaskFilter};
-use tower_store::work::{Answer, Claimed, Command, Expire, NewTrace, Observe, OutsideEvent, RoundEnd, SettledEnd};
+use tower_store::work::{Answer, Claimed, Command, Committed, Expire, NewTrace, Observe, OutsideEvent, RoundEnd, SettledEnd};
 
-use crate::backends::sqlite_memory;
-use crate::world::{HOST, World, inline, json};
+use crate::backends::{Backend, sqlite_memory};
+use crate::twins::{ask_everything, both};
+use crate::world::{HOST, World, definition, inline, json, name, queue};
 
 /// Seeds that are played, each a world of its own. `TOWER_STORE_SEED` plays a single one.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 120;
+
+/// The same on both back ends at once, where a world takes longer to make and to look at.
+const SEEDS_ON_BOTH: u64 = 10;
 
 /// Batches in a world.
 const BATCHES: usize = 40;
@@ -50,36 +58,87 @@ struct Game {
     ended: HashMap<TaskId, Task>,
     events: u64,
     splits: u64,
+    /// Traces that were cancelled, and those of them that are not swept yet.
+    cancelled: HashSet<TraceId>,
+    unswept: Vec<TraceId>,
+    /// What definitions say now.
+    specs: HashMap<&'static str, DefinitionSpec>,
 }
 
 #[tokio::test]
 async fn invariants_hold_whatever_is_ordered() {
+    play(sqlite_memory, SEEDS).await;
+}
+
+#[tokio::test]
+async fn both_back_ends_answer_alike_whatever_is_ordered() {
+    play(both, SEEDS_ON_BOTH).await;
+}
+
+async fn play(backend: impl AsyncFn() -> Backend, seeds: u64) {
     let seeds = match std::env::var("TOWER_STORE_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..SEEDS).collect(),
+        Err(_) => (0..seeds).collect(),
     };
     for seed in seeds {
         println!("seed {seed}");
-        let world = World::on(sqlite_memory().await);
-        let mut game = Game { world, dice: Dice(seed), traces: Vec::new(), tasks: Vec::new(), claims: Vec::new(), ended: HashMap::new(), events: 0, splits: 0 };
+        let mut world = World::on(backend().await);
+        world.user_max_concurrent = (seed % 3 == 0).then_some(2);
+        // Few enough that cancels take several transactions.
+        world.cancel_max = 1 + (seed % 4) as u32 * 2;
+        let mut game = Game {
+            world,
+            dice: Dice(seed),
+            traces: Vec::new(),
+            tasks: Vec::new(),
+            claims: Vec::new(),
+            ended: HashMap::new(),
+            events: 0,
+            splits: 0,
+            cancelled: HashSet::new(),
+            unswept: Vec::new(),
+            specs: HashMap::new(),
+        };
+        game.change_limits().await;
         for _ in 0..BATCHES {
             game.play().await;
         }
+        game.ask_everything().await;
         game.come_to_an_end().await;
+        game.ask_everything().await;
     }
 }
 
 impl Game {
+    async fn ask_everything(&self) {
+        let tasks: Vec<TaskId> = self.tasks.iter().map(|(_, task)| *task).collect();
+        ask_everything(&*self.world.stores.read, &self.traces, &tasks, self.world.now()).await;
+    }
+
     async fn play(&mut self) {
         let mut commands = Vec::new();
         for _ in 0..=self.dice.below(4) {
             commands.extend(self.command());
         }
+        if self.dice.below(3) > 0 {
+            commands.extend(self.unswept.pop().map(Command::Sweep));
+        }
         let many = self.dice.below(6) as u32;
         let claim = (self.dice.below(3) > 0).then(|| self.world.wish(many));
         let pause = self.dice.below(20) as u64;
         self.world.clock.advance(Duration::from_secs(if pause == 0 { 40 } else { pause / 10 }));
-        let committed = self.world.batch(commands, claim).await;
+        let committed = self.world.batch(commands.clone(), claim).await;
+        for (command, answer) in commands.iter().zip(&committed.answers) {
+            if let (Command::Control(order), Answer::Ordered { .. }) = (command, answer)
+                && (order.action, order.task_id) == (ControlAction::Cancel, None)
+            {
+                self.cancelled.insert(order.trace_id);
+            }
+        }
+        for claimed in &committed.claimed {
+            assert!(!self.cancelled.contains(&claimed.trace_id), "a task of a cancelled trace began: {claimed:#?}");
+        }
+        self.unswept.extend(&committed.unswept);
         for event in &committed.events {
             if event.from.is_none() && event.to.is_some() {
                 self.tasks.push((event.trace_id, event.task_id));
@@ -91,6 +150,9 @@ impl Game {
             }
         }
         self.claims.extend(committed.claimed);
+        if self.dice.below(8) == 0 {
+            self.change_limits().await;
+        }
         self.nothing_ended_changes().await;
     }
 
@@ -105,6 +167,8 @@ impl Game {
                 aggregation: self.policy(),
                 window: if self.dice.below(6) == 0 { Window::Nightly } else { Window::Immediate },
                 run_after: (self.dice.below(5) == 0).then(|| self.world.now().plus(Duration::from_secs(1))),
+                lane: if self.dice.below(5) == 0 { queue("gpu") } else { Lane::Process },
+                gates: self.gates("root-def"),
                 ..self.world.new_trace()
             })),
             3 => Command::Submit(Box::new(self.world.retry_of(trace?))),
@@ -119,7 +183,7 @@ impl Game {
             7 => Command::Renew {
                 host: HOST.to_owned(),
                 held: self.claims.iter().map(|claim| claim.task_id).collect(),
-                until: self.world.now().plus(Duration::from_secs(30)),
+                lease: (self.dice.below(2) == 0).then_some(Duration::from_secs(30)),
             },
             8 => {
                 let claim = claim?;
@@ -160,6 +224,26 @@ impl Game {
         })
     }
 
+    /// Definitions are limited, in this way or that, or not at all.
+    async fn change_limits(&mut self) {
+        for id in ["root-def", "child-def"] {
+            let mut spec = definition(id).spec.clone();
+            let few = 1 + self.dice.below(3) as u32;
+            spec.max_concurrent = (self.dice.below(2) == 0).then_some(few);
+            spec.concurrency_key = (self.dice.below(2) == 0).then(|| "/n".to_owned());
+            spec.code_ref = if self.dice.below(3) == 0 { "worker://gpu" } else { "wasm://probe" }.parse().unwrap();
+            spec.rate_limit = (self.dice.below(3) == 0).then_some(RateLimit { max: few, per_sec: 1, burst: None });
+            self.world.stores.definitions.put(&name(id), &spec, None, self.world.now()).await.unwrap();
+            self.specs.insert(id, spec);
+        }
+    }
+
+    fn gates(&mut self, id: &'static str) -> Gates {
+        let limits = self.specs.get(id).map(DefinitionSpec::limits).unwrap_or_default();
+        let params = json(&format!(r#"{{"n":{}}}"#, self.dice.below(2)));
+        Gates::of(&name(id), &limits, &params, self.world.user_max_concurrent.map(|_| "ada"))
+    }
+
     /// Now and then a root is that of a LOOP.
     fn round(&mut self, claim: &Claimed) -> Option<RoundEnd> {
         let delay = Duration::from_secs(self.dice.below(3) as u64);
@@ -195,6 +279,10 @@ impl Game {
             child.depends_on = before.filter(|_| self.dice.below(3) == 0).collect();
             child.run_on = if self.dice.below(3) == 0 { RunOn::Finished } else { RunOn::Success };
             child.max_retries = self.dice.below(2) as u32;
+            child.params = json(&format!(r#"{{"n":{}}}"#, self.dice.below(2)));
+            if let Some(spec) = self.specs.get("child-def") {
+                Arc::make_mut(&mut child.definition).spec = spec.clone();
+            }
             if self.dice.below(6) == 0 {
                 child.actor_type = ActorType::GroupAgg;
                 child.on_all_siblings = child.depends_on.is_empty();
@@ -225,12 +313,13 @@ impl Game {
         for _ in 0..500 {
             self.world.clock.advance(Duration::from_secs(60));
             let expire = vec![Command::Expire(Expire::Overdue)];
-            let claimed = self.world.batch(expire, Some(self.world.wish(50))).await.claimed;
-            let commands = claimed.iter().map(|claimed| self.world.good(claimed, "1")).collect();
+            let Committed { claimed, unswept, .. } = self.world.batch(expire, Some(self.world.wish(50))).await;
+            let mut commands: Vec<Command> = claimed.iter().map(|claimed| self.world.good(claimed, "1")).collect();
+            commands.extend(unswept.iter().copied().map(Command::Sweep));
             let committed = self.world.batch(commands, None).await;
             self.nothing_ended_changes().await;
             match committed.next_due {
-                None if claimed.is_empty() => break,
+                None if claimed.is_empty() && unswept.is_empty() => break,
                 // Whole days may lie before a night.
                 Some(due) if claimed.is_empty() => self.world.clock.advance(due.since(self.world.now())),
                 _ => {}

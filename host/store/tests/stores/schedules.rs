@@ -64,6 +64,18 @@ pub(crate) async fn fired_once(world: &World) {
     assert_eq!(pass(world, 1, Overlap::Allow).await, FIRED);
 }
 
+/// A schedule that is due.
+pub(crate) async fn due_once(world: &World) -> Schedule {
+    put(world, &spec()).await;
+    world.clock.advance(MINUTE);
+    row(world).await.unwrap()
+}
+
+/// What a host makes of it.
+pub(crate) fn fire_of(world: &World, row: &Schedule) -> Command {
+    Command::Fire(Box::new(fire(world, row, Overlap::Allow)))
+}
+
 pub(crate) async fn a_put_begins_changes_and_ends_a_schedule(world: World) {
     assert_eq!(put(&world, &definition("x").spec).await, None);
     let begun = put(&world, &spec()).await.unwrap();
@@ -239,4 +251,24 @@ pub(crate) async fn schedules_are_listed_by_page(world: World) {
     assert_eq!(list(None, None, 2).await, (vec!["a".into(), "b".into()], Some(name("b"))));
     assert_eq!(list(Some(ScheduleState::Active), Some(name("b")), 2).await, (vec!["c".into()], None));
     assert!(list(Some(ScheduleState::Paused), None, 2).await.0.is_empty());
+    let mut found: Vec<String> =
+        world.stores.schedules.find_many(&["c", "nobody", "a"].map(name)).await.unwrap().into_iter().map(|row| row.definition_id.to_string()).collect();
+    found.sort();
+    assert_eq!(found, ["a", "c"]);
+    assert_eq!(world.stores.schedules.find_many(&[]).await.unwrap(), []);
+}
+
+pub(crate) async fn what_waits_for_a_cancelled_trace_goes_on_wherever_that_ends(mut world: World) {
+    world.cancel_max = 1;
+    put(&world, &spec()).await;
+    pass(&world, 1, Overlap::Queue).await;
+    let trace = row(&world).await.unwrap().last_trace_id.unwrap();
+    let root = world.claim_one().await;
+    world.split(&root, (0..3).map(|number| world.child(&root, &format!("c{number}"))).collect()).await;
+    assert_eq!(pass(&world, 1, Overlap::Queue).await, Answer::Fired { waits: true });
+    assert_eq!(world.cancel(trace, None).await.unswept, [trace]);
+    // Nobody sweeps it: the last of its tasks end as they would be claimed.
+    assert!(world.claim(10).await.is_empty());
+    assert_eq!(world.trace(trace).await.status, Status::Cancelled);
+    assert_eq!(world.stores.schedules.due(world.now(), 10).await.unwrap().len(), 1, "its turn has come");
 }

@@ -60,10 +60,14 @@ pub(crate) async fn a_dependent_waits_and_is_handed_what_it_named(world: World) 
     world.split(&root, children).await;
     let task = world.task(late.id).await;
     assert_eq!((task.phase, task.open_deps, task.depends_on), (Phase::WaitingDeps, 2, vec![key("b"), key("a")]));
+    let open = |limit| world.stores.read.open_dependencies(late.id, limit);
+    assert_eq!(open(100).await.unwrap(), [key("a"), key("b")]);
+    assert_eq!(open(1).await.unwrap(), [key("a")]);
     let first = world.claim(10).await;
     assert_eq!(first.len(), 2);
     world.finish(of(&first, "a"), "\"from a\"").await;
     assert_eq!(world.task(late.id).await.open_deps, 1);
+    assert_eq!(open(100).await.unwrap(), [key("b")]);
     assert!(world.claim(10).await.is_empty());
     world.finish(of(&first, "b"), "\"from b\"").await;
     let claimed = world.claim_one().await;
@@ -127,6 +131,7 @@ pub(crate) async fn a_group_aggregator_sees_all_its_siblings(world: World) {
     assert_eq!(claimed.len(), 3);
     world.fail_for_good(of(&claimed, "a")).await;
     world.finish(of(&claimed, "b"), "2").await;
+    assert_eq!(world.stores.read.open_dependencies(group.id, 100).await.unwrap(), [key("c")], "aggregators are none of it");
     world.finish(of(&claimed, "c"), "3").await;
     let folds = world.claim(10).await;
     assert_eq!(folds.len(), 2);

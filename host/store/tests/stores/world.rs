@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tower_domain::clock::{Clock, ManualClock, Timestamp};
+use tower_domain::code_ref::Lane;
 use tower_domain::control::{ControlAction, ControlEvent};
 use tower_domain::definition::{AggregationPolicy, Definition};
 use tower_domain::event::{EventType, TaskEvent};
 use tower_domain::id::{IdSource, MonotonicIds, TaskId, TraceId};
 use tower_domain::json::Json;
+use tower_domain::limit::Gates;
 use tower_domain::name::{Key, Name};
 use tower_domain::schedule::{NightWindow, Window};
 use tower_domain::split::PlannedChild;
@@ -35,7 +37,9 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ids: Arc<MonotonicIds<Arc<ManualClock>>>,
     pub(crate) trace_tasks_max: u64,
+    pub(crate) cancel_max: u32,
     pub(crate) night: NightWindow,
+    pub(crate) user_max_concurrent: Option<u32>,
     _keep: Box<dyn Any + Send + Sync>,
 }
 
@@ -62,11 +66,26 @@ pub(crate) fn definition(id: &str) -> Arc<Definition> {
     Arc::new(Definition { id: name(id), version: 1, spec, created_at: at, updated_at: at })
 }
 
+/// The lane of a queue of outside workers; [`World::wish`] asks for `gpu` as well.
+pub(crate) fn queue(queue: &str) -> Lane {
+    Lane::Queue(name(queue))
+}
+
 impl World {
     pub(crate) fn on(backend: Backend) -> Self {
         let clock = Arc::new(ManualClock::at_micros(1_700_000_000_000_000));
         let ids = Arc::new(MonotonicIds::new(clock.clone()));
-        Self { stores: backend.stores, inspect: backend.inspect, clock, ids, trace_tasks_max: 1_000_000, night: NightWindow::default(), _keep: backend.keep }
+        Self {
+            stores: backend.stores,
+            inspect: backend.inspect,
+            clock,
+            ids,
+            trace_tasks_max: 1_000_000,
+            cancel_max: 1_000,
+            night: NightWindow::default(),
+            user_max_concurrent: None,
+            _keep: backend.keep,
+        }
     }
 
     /// The id of no task yet.
@@ -93,7 +112,17 @@ impl World {
     /// Without asking.
     pub(crate) async fn try_batch(&self, commands: Vec<Command>, claim: Option<Claim>) -> Committed {
         self.clock.advance(Duration::from_millis(1));
-        let batch = Batch { now: self.now(), host: HOST.to_owned(), trace_tasks_max: self.trace_tasks_max, night: self.night, commands, claim };
+        let batch = Batch {
+            now: self.now(),
+            host: HOST.to_owned(),
+            trace_tasks_max: self.trace_tasks_max,
+            cancel_max: self.cancel_max,
+            night: self.night,
+            user_max_concurrent: self.user_max_concurrent,
+            others: true,
+            commands,
+            claim,
+        };
         self.stores.work.commit(batch).await.unwrap()
     }
 
@@ -114,7 +143,7 @@ impl World {
     }
 
     pub(crate) fn wish(&self, limit: u32) -> Claim {
-        Claim { host: HOST.to_owned(), limit, lease_until: self.now().plus(LEASE) }
+        Claim { host: HOST.to_owned(), limit, elsewhere: vec![(queue("gpu"), limit)], lease: LEASE }
     }
 
     pub(crate) async fn claim(&self, limit: u32) -> Vec<Claimed> {
@@ -148,8 +177,11 @@ impl World {
             is_leaf_agent: false,
             run_after: None,
             window: Window::Immediate,
+            lane: Lane::Process,
+            gates: Gates::default(),
             rerun: None,
             cron_trigger_time: None,
+            session_id: None,
         }
     }
 
@@ -189,7 +221,7 @@ impl World {
     }
 
     pub(crate) fn settle(&self, claimed: &Claimed, end: SettledEnd) -> Command {
-        Command::Settle(Box::new(Settle { task_id: claimed.task_id, fence: claimed.fence, started_at: self.now(), end }))
+        Command::Settle(Box::new(Settle { task_id: claimed.task_id, fence: claimed.fence, started_at: self.now(), end, sdk_session_id: None }))
     }
 
     pub(crate) fn good(&self, claimed: &Claimed, output: &str) -> Command {

@@ -26,9 +26,9 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 async fn find_artifact(State(api): State<Api>, PathOf(text): PathOf<String>) -> Result<Response, Problem> {
     let digest = text.parse::<Digest>().map_err(|error| Problem::new(&codes::BAD_NAME, error.to_string()))?;
     let found = api.stores().blobs.get(&digest).await?;
-    // Modules are kept in the same place, and are not for this path.
+    // Modules and archives are kept in the same place, and are not for this path.
     let bytes =
-        found.filter(|bytes| !bytes.starts_with(b"\0asm")).ok_or_else(|| Problem::new(&codes::NO_SUCH_ARTIFACT, format!("there is no artifact {digest}")))?;
+        found.filter(|bytes| !bytes.starts_with(b"\0")).ok_or_else(|| Problem::new(&codes::NO_SUCH_ARTIFACT, format!("there is no artifact {digest}")))?;
     let kept_for_ever = (header::CACHE_CONTROL, "private, max-age=31536000, immutable");
     Ok(([(header::CONTENT_TYPE, "application/json"), kept_for_ever], bytes).into_response())
 }

@@ -64,7 +64,7 @@ fn filter_of(wanted: &BulkOrder) -> Result<TraceFilter, Problem> {
         return Err(Problem::field(&codes::BAD_FIELDS, "/filter/status", format!("a trace that is {never} is not for {}", wanted.action.as_str())));
     }
     let status = if asked.is_empty() { possible.to_vec() } else { asked };
-    Ok(TraceFilter { status, definition_id: given.definition_id, user_id: given.user_id, since: given.since, until: given.until })
+    Ok(TraceFilter { status, definition_id: given.definition_id, user_id: given.user_id, session_id: None, since: given.since, until: given.until })
 }
 
 async fn found(api: &Api, filter: &TraceFilter) -> Result<(Vec<TraceId>, bool), Problem> {

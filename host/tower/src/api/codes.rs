@@ -43,6 +43,8 @@ codes! {
     BAD_HEADER = 400 "Header cannot be read";
     /// The request's Host is not a loopback name although the host listens on loopback only: a web page may be trying to reach it.
     WRONG_HOST = 421 "Host not served here";
+    /// The call needs the token of an attempt, as `Authorization: Bearer att_…`, and has none or that of another.
+    BAD_TOKEN = 401 "Token is missing or another's";
     /// A web page of another origin sent the request.
     CROSS_SITE = 403 "Cross-site request refused";
     /// There is no route at this path.
@@ -57,6 +59,14 @@ codes! {
     NO_SUCH_MODULE = 404 "No such module";
     /// There is no artifact with this digest.
     NO_SUCH_ARTIFACT = 404 "No such artifact";
+    /// No host of this database has this name, or it was not seen for a week.
+    NO_SUCH_HOST = 404 "No such host";
+    /// This host has no such container.
+    NO_SUCH_CONTAINER = 404 "No such container";
+    /// There is no session with this id.
+    NO_SUCH_SESSION = 404 "No such session";
+    /// There is no file or folder of this name in the session's workspace.
+    NO_SUCH_FILE = 404 "No such file";
     /// The path exists, but not for this method.
     METHOD_NOT_ALLOWED = 405 "Method not allowed";
     /// The body came too slowly.
@@ -71,20 +81,36 @@ codes! {
     NOT_SCHEDULED = 409 "Definition has no schedule";
     /// The schedule was cancelled, or has fired for the last time. Putting the definition with another schedule begins a new one.
     SCHEDULE_ENDED = 409 "Schedule has ended";
+    /// The attempt is over: it was ended before, it took too long or was not heard of, or the task was cancelled or given to somebody else.
+    /// Nothing of the call counts; whoever worked on it can stop.
+    ATTEMPT_OVER = 409 "Attempt is over";
+    /// The session was closed: it takes no traces and no files.
+    SESSION_CLOSED = 409 "Session is closed";
+    /// A trace of the session has not ended, so that it cannot be closed.
+    SESSION_IN_USE = 409 "Session is in use";
     /// The definition is switched off.
     INACTIVE_DEFINITION = 409 "Definition is not active";
     /// The definition has changed since the version that If-Match names.
     STALE_VERSION = 412 "Definition has moved on";
     /// The body is larger than this path takes.
     TOO_LARGE = 413 "Body too large";
+    WORKSPACE_QUOTA = 413 "Workspace is full";
     /// The body's Content-Type is missing or wrong, or it has a Content-Encoding.
     WRONG_MEDIA_TYPE = 415 "Wrong media type";
     /// Fields of the body are missing, unknown, of the wrong type or out of bounds; `errors` names them.
     BAD_FIELDS = 422 "Fields are wrong";
+    /// The path is none within a workspace: it is relative, of plain segments, without `.` and `..`, and at most 1024 bytes long.
+    BAD_PATH = 422 "Not a path in a workspace";
+    /// What stands there in the workspace is no plain file or folder of its own: a link, a pipe, a file with hard links, or of the other kind.
+    FILE_REFUSED = 422 "File refused";
+    /// The operator does not allow files to be fetched from there; sources are named with `--stage-from`.
+    STAGE_REFUSED = 422 "Source refused";
     /// Query parameters are unknown or out of bounds; `errors` names them.
     BAD_QUERY = 422 "Query parameters are wrong";
     /// The cursor is not one that this list gave.
     BAD_CURSOR = 422 "Not a cursor of this list";
+    /// The step may not split like that; the detail says why and `errors` names the child. Nothing was registered, and the step goes on.
+    SPLIT_REFUSED = 422 "Split refused";
     /// The params do not fit the definition's `params_schema`; `errors` names the places.
     PARAMS_INVALID = 422 "Params do not fit the schema";
     /// The definition's `params_schema` is no JSON Schema.
@@ -105,8 +131,12 @@ codes! {
     FEATURE_OFF = 422 "WebAssembly feature is off";
     STATIC_LIMIT = 422 "Component too large";
     COMPILE_LIMIT = 422 "Component too costly to compile";
+    NO_EXECUTOR = 422 "Nothing runs such code here";
+    WORKER_NOT_ALLOWED = 422 "Worker is not allowed";
     MODULE_UNKNOWN = 422 "Module unknown";
     MODULE_INVALID = 422 "Module does not run here";
+    CONTAINER_NOT_ALLOWED = 422 "Container is not allowed";
+    IMAGE_MISSING = 422 "Image missing";
     WORKSPACE_UNKNOWN = 422 "Workspace unknown";
     MEMORY_TOO_LARGE = 422 "Too much memory asked for";
     /// Too many modules are being uploaded, or wait to be compiled. Nothing of this one was kept; try again after the time that
@@ -114,9 +144,17 @@ codes! {
     COMPILE_BUSY = 429 "Too many uploads at once";
     /// As many event streams are open as this host serves at a time (`--streams-max`). Try again, or read the events as a list.
     TOO_MANY_STREAMS = 429 "Too many event streams";
+    /// The host that holds the attempt could not be reached from the one that was asked.
+    PEER_UNREACHABLE = 502 "Other host cannot be reached";
+    IMAGE_PULL_FAILED = 502 "Image cannot be fetched";
     /// The host failed. It is logged under the request id.
     INTERNAL = 500 "Host failed";
+    /// There is no `git` program where the host runs, so that it can fetch no repositories.
+    NO_GIT = 501 "No git on this host";
+    /// The source of files could not be reached, or did not give what was asked for; the detail says what it said.
+    STAGE_FAILED = 502 "Source failed";
     HOST_TROUBLE = 503 "Host in trouble";
+    EXECUTOR_UNAVAILABLE = 503 "No Docker Engine";
     /// The host is going down, or cannot reach its database.
     UNAVAILABLE = 503 "Host is not available";
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::name::Name;
-use tower_engine::orders::{IdempotencyKey, RerunRequest};
+use tower_engine::orders::{IdempotencyKey, OrderError, RerunRequest};
 use tower_store::read::{self, PAGE_MAX, PageRequest};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -75,7 +75,7 @@ async fn list_dead_letters(State(api): State<Api>, QueryOf(query): QueryOf<DeadL
 /// Retry dead letters
 ///
 /// Each trace that one of them belongs to is retried once, as a new trace that takes over what succeeded. With an Idempotency-Key, a trace
-/// that was retried under that key is answered with the new trace that it got then.
+/// that was retried under that key is answered with the new trace that it got then. One dead letter can be given other params.
 #[utoipa::path(
     post,
     path = "/dead-letters/retry",
@@ -93,15 +93,16 @@ async fn retry_dead_letters(
     JsonBody { value: wanted, .. }: JsonBody<RetryDeadLetters>,
 ) -> Result<Json<RetriedDeadLetters>, Problem> {
     check_reason(&wanted.reason)?;
+    check_params(&wanted)?;
     // The fingerprint is of each trace's own retry: which traces a filter finds differs from one time to the next.
-    let key = idempotency.of("POST /dead-letters/retry", b"");
+    let key = idempotency.of("POST /dead-letters/retry", wanted.params.as_ref().map_or(b"".as_slice(), |params| params.as_str().as_bytes()));
     let (ids, more) = chosen(&api, &wanted).await?;
     let dead_letters = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let mut items = Vec::new();
     for (trace, tasks) in by_trace(ids) {
         items.push(match wanted.dry_run {
             true => RetriedTrace { rerun_of: trace, trace_id: None, task_ids: tasks, error: None },
-            false => retry(&api, trace, tasks, &wanted.reason, key.as_ref()).await,
+            false => retry(&api, trace, tasks, &wanted, key.as_ref()).await?,
         });
     }
     Ok(Json(RetriedDeadLetters { items, next_cursor: None, dead_letters, more }))
@@ -164,15 +165,35 @@ fn by_trace(ids: Vec<(TraceId, TaskId)>) -> BTreeMap<TraceId, Vec<TaskId>> {
     traces
 }
 
-async fn retry(api: &Api, rerun_of: TraceId, task_ids: Vec<TaskId>, reason: &str, key: Option<&IdempotencyKey>) -> RetriedTrace {
+/// Other params are one task's.
+fn check_params(wanted: &RetryDeadLetters) -> Result<(), Problem> {
+    match &wanted.params {
+        Some(params) if !params.as_str().starts_with('{') => Err(Problem::field(&codes::BAD_FIELDS, "/params", "an object")),
+        Some(_) if wanted.task_ids.len() != 1 => {
+            Err(Problem::field(&codes::BAD_FIELDS, "/params", "only with one of `task_ids`: others have params of their own").with_hint(ONE_BY_ONE))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What to do about several.
+const ONE_BY_ONE: &str = "retry them one by one, each with its params; or all of them without";
+
+/// What keeps one trace from being retried stands in its own line; but params that do not fit are the caller's mistake.
+async fn retry(api: &Api, rerun_of: TraceId, task_ids: Vec<TaskId>, wanted: &RetryDeadLetters, key: Option<&IdempotencyKey>) -> Result<RetriedTrace, Problem> {
     let key = key.map(|key| IdempotencyKey { key: format!("{}/{rerun_of}", key.key), fingerprint: key.fingerprint });
-    let result = api.engine.rerun(RerunRequest::retry(rerun_of, CALLER, reason, key)).await;
-    let (trace_id, error) = match result {
+    let retry = RerunRequest::retry(rerun_of, CALLER, &wanted.reason, key);
+    let request = match &wanted.params {
+        None => retry,
+        Some(params) => RerunRequest { from: task_ids.first().copied(), params: params.clone(), ..retry },
+    };
+    let (trace_id, error) = match api.engine.rerun(request).await {
         Ok(triggered) => (Some(triggered.trace_id), None),
+        Err(error @ OrderError::BadParams(_)) => return Err(error.into()),
         Err(error) => {
             let problem = about_trace(error, rerun_of);
             (None, Some(ErrorBody { code: problem.code().to_owned(), message: problem.detail().to_owned() }))
         }
     };
-    RetriedTrace { rerun_of, trace_id, task_ids, error }
+    Ok(RetriedTrace { rerun_of, trace_id, task_ids, error })
 }

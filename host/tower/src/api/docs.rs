@@ -34,6 +34,9 @@ pub(super) fn head() -> OpenApi {
 /// segments of paths look like, and composed types as one.
 pub(super) fn complete(document: &mut OpenApi) {
     document.components.iter_mut().for_each(compose);
+    // Here a segment is a segment; that this one may have slashes is said in words.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for item in document.paths.paths.values_mut() {
         for operation in [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten() {
             add(operation, &codes::CROSS_SITE);
@@ -104,6 +107,7 @@ fn describe(parameter: &mut RefOr<Parameter>) {
     schema.pattern = match parameter.name.as_str() {
         "trace_id" if in_path => Some("^(trc_)?[0-7][0-9A-HJKMNP-TV-Z]{25}$".to_owned()),
         "task_id" if in_path => Some("^(tsk_)?[0-7][0-9A-HJKMNP-TV-Z]{25}$".to_owned()),
+        "session_id" if in_path => Some("^(ses_)?[0-7][0-9A-HJKMNP-TV-Z]{25}$".to_owned()),
         "id" | "name" if in_path => Some("^[a-z0-9][a-z0-9._-]{0,127}$".to_owned()),
         "tag" if in_path => Some("^([a-z0-9][a-z0-9._-]{0,127}|sha256:[0-9a-f]{64})$".to_owned()),
         "digest" => Some("^sha256:[0-9a-f]{64}$".to_owned()),

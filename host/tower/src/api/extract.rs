@@ -18,10 +18,12 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tower_domain::id::{TaskId, TraceId};
+use tower_domain::id::{SessionId, TaskId, TraceId};
 use tower_domain::json::{BadJson, Json};
 use tower_domain::name::Name;
 use tower_engine::orders::IdempotencyKey;
+use tower_store::read::PageRequest;
+use utoipa::IntoParams;
 
 use super::Api;
 use super::problem::{FieldProblem, Problem, codes};
@@ -29,7 +31,7 @@ use super::problem::{FieldProblem, Problem, codes};
 /// Largest JSON body: params of 1 MiB and what is around them.
 const JSON_BODY_BYTES_MAX: usize = 2 << 20;
 /// What a body must come at once its timeout is over, in bytes a second: one that drips ends as well.
-const BODY_RATE_MIN: u32 = 16 * 1024;
+pub(crate) const BODY_RATE_MIN: u32 = 16 * 1024;
 /// How much of a refused body is taken off the wire before the answer, in bytes, and for how long.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
 const DISCARD_WAIT: Duration = Duration::from_millis(500);
@@ -92,7 +94,7 @@ fn more_room(api: &Api, have: usize, bytes: usize) -> Result<Room, Problem> {
     api.bodies.clone().try_acquire_many_owned(more).map_err(full)
 }
 
-fn too_slow(timeout: Duration) -> Problem {
+pub(crate) fn too_slow(timeout: Duration) -> Problem {
     let timeout = timeout.as_secs_f64();
     Problem::new(
         &codes::BODY_TOO_SLOW,
@@ -102,7 +104,7 @@ fn too_slow(timeout: Duration) -> Problem {
 
 /// Takes a refused body off the wire, within bounds: a client that is still sending when the connection closes would see a broken
 /// connection and never the answer.
-async fn discard(mut pieces: axum::body::BodyDataStream) {
+pub(crate) async fn discard(mut pieces: axum::body::BodyDataStream) {
     let mut room = DISCARD_BYTES_MAX;
     let drained = async {
         while let Some(Ok(piece)) = pieces.next().await {
@@ -344,6 +346,30 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
+/// Which page, of a list that takes nothing else.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// 1 to 500; default 50.
+    #[param(value_type = Option<u32>)]
+    pub(crate) limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl PageQuery {
+    /// The cursor, read.
+    pub(crate) fn after<C: FromStr>(&self) -> Result<Option<C>, Problem> {
+        cursor(self.cursor.as_deref())
+    }
+
+    /// As stores take it.
+    pub(crate) fn page<C: FromStr>(&self) -> Result<PageRequest<C>, Problem> {
+        Ok(PageRequest { after: self.after()?, limit: self.limit.0 })
+    }
+}
+
 /// How long to wait for an end.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wait(pub(crate) Option<Duration>);
@@ -411,6 +437,18 @@ impl Segments for TraceId {
 impl Segments for TaskId {
     fn read(segments: &[String]) -> Result<Self, Problem> {
         segment(segments, 0).parse().map_err(|error| bad_id(&error, "task"))
+    }
+}
+
+impl Segments for SessionId {
+    fn read(segments: &[String]) -> Result<Self, Problem> {
+        segment(segments, 0).parse().map_err(|error| bad_id(&error, "session"))
+    }
+}
+
+impl Segments for (SessionId, String) {
+    fn read(segments: &[String]) -> Result<Self, Problem> {
+        Ok((SessionId::read(segments)?, segment(segments, 1).to_owned()))
     }
 }
 

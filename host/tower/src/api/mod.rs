@@ -1,6 +1,6 @@
 //! REST. The folders are the paths; a file is a verb or a tight group of them.
 //!
-//! - [`modules`], [`definitions`], [`traces`], [`tasks`], [`events`], [`bulk`], [`dead_letters`], [`artifacts`], [`health`]: what is under `/api/v1`
+//! - [`modules`], [`definitions`], [`traces`], [`tasks`], [`attempts`], [`workers`], [`containers`], [`events`], [`limits`], [`hosts`], [`sessions`], [`bulk`], [`dead_letters`], [`artifacts`], [`health`]: what is under `/api/v1`
 //! - [`compat`]: the few paths without that prefix which earlier designs had
 //! - [`docs`]: the OpenAPI document and the page that shows it
 //! - [`types`]: what bodies look like
@@ -25,10 +25,16 @@ use tower_engine::Engine;
 use tower_store::Stores;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::app::Outside;
+use crate::sessions::Sessions;
+use crate::sessions::stage::Source;
+
 mod artifacts;
+mod attempts;
 mod bulk;
 pub(crate) mod codes;
 mod compat;
+mod containers;
 mod dead_letters;
 mod definitions;
 mod docs;
@@ -36,16 +42,21 @@ mod etag;
 mod events;
 mod extract;
 mod health;
+mod hosts;
 mod layers;
+mod limits;
 mod modules;
 pub(crate) mod problem;
 mod refusals;
 mod schedules;
+mod sessions;
 mod tasks;
 mod traces;
 pub(crate) mod types;
 mod unread;
+pub(crate) mod workers;
 
+pub(crate) use attempts::Peers;
 pub(crate) use extract::read_json;
 pub(crate) use health::Probe;
 
@@ -56,6 +67,12 @@ pub(crate) struct Api {
     pub(crate) engine: Engine,
     /// Looks at uploads.
     pub(crate) gate: Arc<dyn ModuleGate>,
+    /// Steps that run outside.
+    pub(crate) outside: Outside,
+    /// The way to other hosts.
+    pub(crate) peers: Peers,
+    /// Of a host with folders: sessions.
+    pub(crate) sessions: Option<Arc<Sessions>>,
     /// When the server stops, so that streams end.
     pub(crate) stop: CancellationToken,
     /// Whether the database can be written.
@@ -82,6 +99,8 @@ pub(crate) struct ApiSettings {
     pub(crate) body_timeout: Duration,
     /// What tasks that name no definition run.
     pub(crate) task_definition: Option<Name>,
+    /// Sources that files may be fetched from.
+    pub(crate) stage_from: Vec<Source>,
     /// Serve only requests that name a loopback host.
     pub(crate) loopback_only: bool,
 }
@@ -103,8 +122,15 @@ pub(crate) trait ModuleGate: Send + Sync {
 pub(crate) fn router(api: Api) -> Router {
     let settings = api.settings.clone();
     let (router, document) = documented().split_for_parts();
-    let router = router.merge(docs::router(document)).with_state(api);
+    let router = attempts::pass_on(router, api.clone()).merge(docs::router(document)).with_state(api);
     layers::around(router, &settings)
+}
+
+/// What containers are served over a socket of their own: the calls of an attempt, each with its token, and nothing else.
+pub(crate) fn router_for_containers(api: Api) -> Router {
+    let settings = ApiSettings { loopback_only: false, ..api.settings.clone() };
+    let (router, _) = OpenApiRouter::new().nest("/api/v1", attempts::router()).split_for_parts();
+    layers::around(router.with_state(api), &settings)
 }
 
 /// Every documented route.
@@ -117,6 +143,12 @@ fn documented() -> OpenApiRouter<Api> {
         .merge(traces::router())
         .merge(tasks::router())
         .merge(events::router())
+        .merge(attempts::router())
+        .merge(workers::router())
+        .merge(containers::router())
+        .merge(limits::router())
+        .merge(sessions::router())
+        .merge(hosts::router())
         .merge(bulk::router())
         .merge(dead_letters::router())
         .merge(artifacts::router());

@@ -8,6 +8,7 @@ use tower_store::StoreError;
 
 use super::extract::field_problems;
 use super::problem::{Problem, causes, codes};
+use super::sessions::{no_such_session, session_closed};
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
@@ -50,6 +51,8 @@ impl From<TriggerError> for Problem {
             TriggerError::Inactive(id) => Self::new(&codes::INACTIVE_DEFINITION, text)
                 .with_hint(format!("GET /api/v1/definitions/{id}, set \"is_active\": true in what it answers, and PUT it back")),
             TriggerError::BadParams(errors) => params_invalid(&errors, "/params"),
+            TriggerError::UnknownSession(id) => no_such_session(id),
+            TriggerError::SessionClosed(id) => session_closed(id),
             TriggerError::BadField(field) => Self::field(&codes::BAD_FIELDS, field.pointer, field.message),
             TriggerError::KeyTaken { trace_id } => {
                 Self::new(&codes::IDEMPOTENCY_KEY_REUSED, text).with_hint(format!("use a new key, or read what it began: GET /api/v1/traces/{trace_id}"))
@@ -68,6 +71,7 @@ impl From<OrderError> for Problem {
             OrderError::NotEnded(trace) => {
                 Self::new(&codes::NOT_ENDED, text).with_hint(format!("POST /api/v1/traces/{trace}/cancel, or GET /api/v1/traces/{trace}?wait=60s"))
             }
+            OrderError::SessionClosed(_) => Self::new(&codes::SESSION_CLOSED, text),
             OrderError::KeyTaken { .. } => Self::new(&codes::IDEMPOTENCY_KEY_REUSED, text),
             OrderError::NotReached(_) => Self::new(&codes::CANNOT_RERUN_FROM, text),
             OrderError::BadParams(errors) => params_invalid(&errors, "/params"),

@@ -31,13 +31,27 @@ impl Server {
             mounts: Vec::new(),
             compile: Default::default(),
             night: Default::default(),
+            retention: None,
+            user_max_concurrent: None,
+            schedules: true,
+            schedule_interval_min: tower_domain::schedule::check::SHORTEST,
         };
         let host = Host::in_memory(&config).await.unwrap();
-        let settings = ApiSettings { module_bytes_max: 4 << 20, body_timeout: std::time::Duration::from_secs(30), loopback_only: true, task_definition: None };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = ApiSettings {
+            module_bytes_max: 4 << 20,
+            body_timeout: std::time::Duration::from_secs(30),
+            loopback_only: true,
+            task_definition: None,
+            stage_from: Vec::new(),
+        };
         let (bodies, streams) = (Arc::new(Semaphore::new(65_536)), Arc::new(Semaphore::new(8)));
         let api = Api {
             engine: host.engine.clone(),
             gate: host.executor.clone(),
+            outside: Outside::new(&Default::default(), &[], std::path::Path::new("."), "http://127.0.0.1:8001".to_owned()).unwrap(),
+            peers: Peers::new().unwrap(),
+            sessions: None,
             stop: CancellationToken::new(),
             probe: Probe::default(),
             bodies,
@@ -315,7 +329,13 @@ async fn r27_a_handler_that_panics_is_answered_500_with_the_id_that_the_log_has(
         std::panic::panic_any(7)
     }
     let server = Server::start().await;
-    let settings = ApiSettings { module_bytes_max: 1, body_timeout: std::time::Duration::from_secs(1), loopback_only: true, task_definition: None };
+    let settings = ApiSettings {
+        module_bytes_max: 1,
+        body_timeout: std::time::Duration::from_secs(1),
+        loopback_only: true,
+        task_definition: None,
+        stage_from: Vec::new(),
+    };
     let routes = Router::new().route("/text", axum::routing::get(text)).route("/value", axum::routing::post(value));
     let server = Server { router: layers::around(routes, &settings), ..server };
     for (method, path) in [(Method::GET, "/text"), (Method::POST, "/value"), (Method::GET, "/text")] {

@@ -155,6 +155,16 @@ impl Client {
         self.send(self.http.get(self.at(path, query))).await
     }
 
+    /// POST without a body.
+    pub(crate) async fn post(&self, path: &str) -> Result<Reply, Failure> {
+        self.send(self.http.post(self.at(path, &[]))).await
+    }
+
+    /// DELETE.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Reply, Failure> {
+        self.send(self.http.delete(self.at(path, &[]))).await
+    }
+
     /// GET, read; none: there is no such thing.
     pub(crate) async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
         match self.get(path, &[]).await {
@@ -176,6 +186,13 @@ impl Client {
     /// A request with a component.
     pub(crate) async fn upload(&self, query: &[(&str, String)], wasm: Bytes) -> Result<Reply, Failure> {
         self.send(self.http.post(self.at("/modules", query)).header("content-type", "application/wasm").body(wasm)).await
+    }
+
+    /// A request with a file, read while it is sent.
+    pub(crate) async fn upload_file(&self, path: &str, query: &[(&str, String)], file: tokio::fs::File, bytes: u64) -> Result<Reply, Failure> {
+        let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));
+        let request = self.http.post(self.at(path, query)).header("content-type", "application/octet-stream").header("content-length", bytes);
+        self.send(request.body(body)).await
     }
 
     /// A trace's events after `after`, until its end. Goes on where it was when the connection breaks.

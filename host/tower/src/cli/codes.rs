@@ -48,6 +48,8 @@ codes! {
     IN_USE = Conflict "Stop the other tower, or name another folder with --data-dir.";
     /// The data folder or the database cannot be used.
     UNUSABLE = Usage "Name a folder that can be written to with --data-dir, and a database that a tower made.";
+    /// The database that was named does not answer.
+    NO_DATABASE = Unreachable "Is it up, and does --database name it rightly? A tower that runs already waits for it by itself.";
     /// The database was written by another version of the tower.
     OTHER_SCHEMA = Conflict "Run the version that the message names, or, for an older one, start this tower on it once: it brings it up to date.";
     /// Another program listens at the address.

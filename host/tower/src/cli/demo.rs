@@ -9,6 +9,7 @@ use serde_json::json;
 use tower_domain::id::TraceId;
 use tower_domain::name::Name;
 use tower_domain::schedule::NightWindow;
+use tower_domain::schedule::check::SHORTEST;
 
 use super::Context;
 use super::apply::apply;
@@ -21,7 +22,7 @@ use super::run::print;
 use super::serve::{Signals, not_started, until_stopped};
 use crate::api::types::{TraceBody, TraceStarted};
 use crate::app::App;
-use crate::config::{CompileArgs, ConnectionLimits, HostConfig, LEASE_DEFAULT, Mount, ServeConfig};
+use crate::config::{CompileArgs, ConnectionLimits, HostConfig, LEASE_DEFAULT, Mount, OutsideConfig, ServeConfig, SessionArgs};
 
 /// What is shown.
 const EXAMPLES: [&str; 2] = ["financial-analysis", "code-survey"];
@@ -74,10 +75,29 @@ fn config(args: &DemoArgs, data_dir: PathBuf) -> Result<ServeConfig, Failure> {
     Ok(ServeConfig {
         listen: ([127, 0, 0, 1], args.port).into(),
         data_dir,
-        host: HostConfig { slots: 256, cancel_grace: GRACE, lease: LEASE_DEFAULT, mounts, compile: CompileArgs::default(), night: NightWindow::ALWAYS },
+        database: None,
+        database_wait: Duration::ZERO,
+        artifacts: None,
+        host_id: None,
+        url: None,
+        outside: OutsideConfig::default(),
+        host: HostConfig {
+            slots: 256,
+            cancel_grace: GRACE,
+            lease: LEASE_DEFAULT,
+            mounts,
+            compile: CompileArgs::default(),
+            night: NightWindow::ALWAYS,
+            user_max_concurrent: None,
+            // What a folder that was named has scheduled is for a server that stays.
+            schedules: args.keep,
+            schedule_interval_min: SHORTEST,
+            retention: None,
+        },
         module_bytes_max: 64 << 20,
         task_definition: None,
         limits: ConnectionLimits::default(),
+        sessions: SessionArgs::default(),
     })
 }
 

@@ -11,6 +11,7 @@ use super::complete;
 use super::confirm::confirm;
 use super::failure::Failure;
 use super::output::{PageArgs, ago, before_now, err_line};
+use super::params::ParamArgs;
 use super::tasks::{self, TaskArgs};
 use super::term::one_line;
 use super::{Context, codes};
@@ -77,6 +78,8 @@ pub(crate) struct ReplayArgs {
     tasks: Vec<TaskId>,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    params: ParamArgs,
     /// Only say what would be retried
     #[arg(long)]
     dry_run: bool,
@@ -176,10 +179,16 @@ async fn replay(args: ReplayArgs, context: &Context) -> Result<(), Failure> {
     if args.tasks.is_empty() && args.filter.is_empty() {
         return Err(Failure::usage("which dead letters?").help("name their ids, or choose with --def, --error, --since or --filter"));
     }
+    let params = if args.params.is_empty() { None } else { Some(args.params.read()?) };
+    if params.is_some() && args.tasks.len() != 1 {
+        return Err(
+            Failure::usage("-p: other params are for one dead letter, by its id").help("replay them one by one, each with its -p; or all of them without")
+        );
+    }
     let client = context.client()?;
     let by_filter = args.tasks.is_empty();
     let filter = if by_filter { Some(args.filter.read()?) } else { None };
-    let wanted = RetryDeadLetters { task_ids: args.tasks.clone(), filter, dry_run: args.dry_run, reason: args.reason.clone() };
+    let wanted = RetryDeadLetters { task_ids: args.tasks.clone(), filter, params, dry_run: args.dry_run, reason: args.reason.clone() };
     if by_filter && !args.dry_run && !args.yes {
         let plan: RetriedDeadLetters =
             client.json(Method::POST, "/dead-letters/retry", &[], &RetryDeadLetters { dry_run: true, ..wanted.clone() }, None).await?.read()?;

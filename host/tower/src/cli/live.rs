@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tower_domain::clock::{Clock, SystemClock};
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
@@ -129,9 +129,21 @@ impl Canvas {
 
 /// Shows a trace until its end, then its tree for good, and answers the trace as it ended.
 pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_when_not_live: bool) -> Result<TraceBody, Failure> {
+    watch_with(source, id, canvas, lines_when_not_live, None).await
+}
+
+/// The same, with a line at the bottom that others write.
+pub(crate) async fn watch_with(
+    source: &Source,
+    id: TraceId,
+    canvas: Canvas,
+    lines_when_not_live: bool,
+    mut bottom: Option<watch::Receiver<String>>,
+) -> Result<TraceBody, Failure> {
     let mut events = read_apart(source.follow(id));
     let term = *canvas.term();
-    let mut drawing = Drawing { canvas, lines: 0 };
+    let window = Window::live(&Term { height: term.height - usize::from(bottom.is_some()), ..term });
+    let mut drawing = Drawing { canvas, lines: 0, bottom: bottom.is_some() };
     let mut names = Names::default();
     let mut redraw = tokio::time::interval(REDRAW);
     redraw.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -153,8 +165,11 @@ pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_wh
             _ = tick.tick(), if term.live => changed = true,
             _ = redraw.tick(), if term.live && changed => {
                 changed = false;
-                drawing.draw(&picture(source, id, &term, Window::live(&term)).await?.1);
+                let mut lines = picture(source, id, &term, window).await?.1;
+                lines.extend(bottom.as_mut().map(|bottom| bottom.borrow_and_update().clone()));
+                drawing.draw(&lines);
             }
+            () = has_changed(&mut bottom) => changed = true,
         }
     }
     drawing.clear();
@@ -165,6 +180,16 @@ pub(crate) async fn watch(source: &Source, id: TraceId, canvas: Canvas, lines_wh
     }
     canvas.line(&tree::summary(&term, &trace, SystemClock.now()));
     Ok(trace)
+}
+
+async fn has_changed(bottom: &mut Option<watch::Receiver<String>>) {
+    let changed = match bottom {
+        Some(bottom) => bottom.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
+    }
 }
 
 /// Events in flight between the reader and the drawing.
@@ -198,6 +223,16 @@ async fn picture(source: &Source, id: TraceId, term: &Term, window: Window) -> R
 struct Drawing {
     canvas: Canvas,
     lines: usize,
+    /// The last line holds only as long as it is drawn.
+    bottom: bool,
+}
+
+impl Drop for Drawing {
+    fn drop(&mut self) {
+        if self.bottom && self.lines > 0 {
+            self.canvas.write("\x1b[1A\r\x1b[J");
+        }
+    }
 }
 
 impl Drawing {

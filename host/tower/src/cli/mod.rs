@@ -2,7 +2,7 @@
 //!
 //! - [`serve`], [`run`], [`demo`]: with a host in this process; everything else is a client of the REST API
 //! - [`push`], [`modules`], [`apply`], [`defs`], [`inspect`]: what people put in
-//! - [`trigger`], [`watch`], [`traces`], [`tasks`], [`logs`], [`orders`], [`dlq`]: traces; [`schedules`]: what begins them by itself
+//! - [`trigger`], [`watch`], [`traces`], [`tasks`], [`logs`], [`orders`], [`dlq`]: traces; [`schedules`]: what begins them by itself; [`limits`]: what keeps them waiting; [`sessions`]: what they have in common
 //! - [`doctor`], [`config`], [`api`], [`complete`], [`help`]: what is around all that
 //! - [`client`], [`project`], [`params`]: what verbs are made of
 //! - [`live`], [`tree`], [`term`], [`output`], [`failure`]: what people see
@@ -17,13 +17,19 @@ mod codes;
 mod complete;
 mod config;
 mod confirm;
+mod containers;
 mod defs;
 mod demo;
 mod dlq;
 mod doctor;
+mod executors;
 mod failure;
 mod help;
+mod hosts;
 mod inspect;
+#[cfg_attr(not(unix), path = "keys/nowhere.rs")]
+mod keys;
+mod limits;
 mod live;
 mod logs;
 mod modules;
@@ -35,6 +41,7 @@ mod push;
 mod run;
 mod schedules;
 mod serve;
+mod sessions;
 mod tasks;
 mod term;
 mod traces;
@@ -123,6 +130,17 @@ enum Verb {
     /// Schedules: definitions that fire by themselves
     #[command(subcommand)]
     Schedules(schedules::SchedulesVerb),
+    /// Hosts that work on the server's database: list them, drain one, have it take work again
+    Hosts(hosts::HostsArgs),
+    /// What runs steps: components, containers, outside workers; how much of each runs, is free and waits
+    Executors,
+    /// Containers of the server: list them, take one away, have some stand ready
+    Containers(containers::ContainersArgs),
+    /// Sessions: a user's continuing work, with a workspace
+    #[command(subcommand)]
+    Sessions(sessions::SessionsVerb),
+    /// Limits in use: how many tasks run under each, and how many wait for it
+    Limits(limits::LimitsArgs),
     /// Begin a trace, and print its id
     Trigger(trigger::TriggerArgs),
     /// Show a trace as it goes on
@@ -276,6 +294,11 @@ async fn dispatch(verb: Verb, matches: &ArgMatches, context: &Context) -> Result
         Verb::Apply(args) => apply::run(args, context).await,
         Verb::Defs(verb) => defs::run(verb, context).await,
         Verb::Schedules(verb) => schedules::run(verb, context).await,
+        Verb::Hosts(args) => hosts::run(args, context).await,
+        Verb::Executors => executors::run(context).await,
+        Verb::Containers(args) => containers::run(args, context).await,
+        Verb::Sessions(verb) => sessions::run(verb, context).await,
+        Verb::Limits(args) => limits::run(args, context).await,
         Verb::Trigger(args) => trigger::run(args, context).await,
         Verb::Watch(args) => watch::run(args, context).await,
         Verb::Traces(args) => traces::run(args, context).await,

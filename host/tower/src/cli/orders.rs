@@ -78,12 +78,17 @@ pub(crate) async fn pause(args: OrderArgs, context: &Context) -> Result<(), Fail
     }
     let reply = order(&args, "pause", context).await?;
     let held: HoldBody = reply.read()?;
-    context.out.one(&reply, &args.id, |_| match held.outcome {
+    context.out.one(&reply, &args.id, |_| paused(&held));
+    Ok(())
+}
+
+/// What came of a pause.
+pub(crate) fn paused(held: &HoldBody) -> String {
+    match held.outcome {
         HoldWord::Ordered => format!("paused: {} held, {} running were told and may go on to their end\n", held.changed, held.running),
         HoldWord::NothingToDo => "it was paused already\n".to_owned(),
         other => without_effect(other),
-    });
-    Ok(())
+    }
 }
 
 pub(crate) async fn resume(args: OrderArgs, context: &Context) -> Result<(), Failure> {
@@ -91,13 +96,18 @@ pub(crate) async fn resume(args: OrderArgs, context: &Context) -> Result<(), Fai
         return schedules::order(&definition, &args.reason, "resume", context).await;
     }
     let reply = order(&args, "resume", context).await?;
-    let resumed: HoldBody = reply.read()?;
-    context.out.one(&reply, &args.id, |_| match resumed.outcome {
-        HoldWord::Ordered => format!("resumed: {} queued again, {} running were told\n", resumed.changed, resumed.running),
+    let body: HoldBody = reply.read()?;
+    context.out.one(&reply, &args.id, |_| resumed(&body));
+    Ok(())
+}
+
+/// What came of a resume.
+pub(crate) fn resumed(body: &HoldBody) -> String {
+    match body.outcome {
+        HoldWord::Ordered => format!("resumed: {} queued again, {} running were told\n", body.changed, body.running),
         HoldWord::NothingToDo => "it was not paused\n".to_owned(),
         other => without_effect(other),
-    });
-    Ok(())
+    }
 }
 
 fn without_effect(outcome: HoldWord) -> String {
@@ -110,13 +120,18 @@ pub(crate) async fn cancel(args: OrderArgs, context: &Context) -> Result<(), Fai
         return schedules::order(&definition, &args.reason, "cancel", context).await;
     }
     let reply = order(&args, "cancel", context).await?;
-    let cancelled: CancelBody = reply.read()?;
-    context.out.one(&reply, &args.id, |_| match cancelled.outcome {
-        CancelWord::Ordered => format!("cancelling: {} ended at once, {} running were told\n", cancelled.ended, cancelled.running),
+    let body: CancelBody = reply.read()?;
+    context.out.one(&reply, &args.id, |_| cancelled(&body));
+    Ok(())
+}
+
+/// What came of a cancel.
+pub(crate) fn cancelled(body: &CancelBody) -> String {
+    match body.outcome {
+        CancelWord::Ordered => format!("cancelling: {} ended at once, {} running were told\n", body.ended, body.running),
         CancelWord::AlreadyCancelling => "it was being cancelled already\n".to_owned(),
         CancelWord::AlreadyEnded => "it had ended already\n".to_owned(),
-    });
-    Ok(())
+    }
 }
 
 pub(crate) async fn rerun(args: RerunArgs, context: &Context) -> Result<(), Failure> {

@@ -25,6 +25,11 @@ pub(crate) struct ParamArgs {
 }
 
 impl ParamArgs {
+    /// Whether none were given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.param.is_empty() && self.params.is_none()
+    }
+
     /// Reads them all.
     pub(crate) fn read(&self) -> Result<Json, Failure> {
         let base = match &self.params {

@@ -47,6 +47,12 @@ struct ProjectFile {
     _host: Option<toml::Table>,
     #[serde(rename = "compile")]
     _compile: Option<toml::Table>,
+    #[serde(rename = "workers")]
+    _workers: Option<toml::Table>,
+    #[serde(rename = "containers")]
+    _containers: Option<toml::Table>,
+    #[serde(rename = "sessions")]
+    _sessions: Option<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,12 +147,13 @@ fn parse(text: &str, from: &str) -> Result<ProjectFile, Failure> {
 struct Defined {
     id: Name,
     spec: Json,
-    module: ModuleRef,
+    /// Of one that runs a component.
+    module: Option<ModuleRef>,
 }
 
 impl Defined {
     fn is_of(&self, module: &Name) -> bool {
-        matches!(&self.module, ModuleRef::Tag { name, .. } if name == module)
+        matches!(&self.module, Some(ModuleRef::Tag { name, .. }) if name == module)
     }
 }
 
@@ -184,7 +191,10 @@ fn defined(specs: Vec<serde_json::Map<String, serde_json::Value>>) -> Result<Vec
             return Err(Failure::own(&own::BAD_PROJECT, format!("definition `{id}` stands there twice")));
         }
         // All of them before any is put, so that a mistake in the last does not leave the first behind.
-        let CodeRef::Wasm(module) = DefinitionSpec::from(spec_of(&id, &spec)?).code_ref;
+        let module = match DefinitionSpec::from(spec_of(&id, &spec)?).code_ref {
+            CodeRef::Wasm(module) => Some(module),
+            CodeRef::Container(_) | CodeRef::Http(_) | CodeRef::Queue(_) => None,
+        };
         definitions.push(Defined { id, spec, module });
     }
     Ok(definitions)

@@ -10,7 +10,8 @@ use tower_domain::id::TraceId;
 use tower_domain::json::Json;
 use tower_domain::module::Module;
 use tower_domain::name::Name;
-use tower_domain::schedule::NightWindow;
+use tower_domain::schedule::check::SHORTEST;
+use tower_domain::schedule::{NightWindow, Window};
 use tower_domain::trace::TriggerType;
 use tower_engine::orders::{Control, ControlRequest, Trigger};
 
@@ -55,15 +56,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Failure>
     let project = Project::named(&args.project)?;
     let definition = definition(&args, &project)?;
     let params = project.params.overlaid(&args.params.read()?);
-    let host = Host::in_memory(&HostConfig {
-        slots: 256,
-        cancel_grace: args.cancel_grace,
-        lease: LEASE_DEFAULT,
-        mounts: args.mounts,
-        compile: args.compile,
-        night: NightWindow::ALWAYS,
-    })
-    .await?;
+    let host = Host::in_memory(&host_config(args.cancel_grace, args.mounts, args.compile)).await?;
     let ended = run_on(&host, &project, definition, params, args.cancel_after, context).await;
     // Fetched before the host goes, and with it everything that it kept.
     let shown = match ended {
@@ -74,6 +67,22 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<(), Failure>
     let trace = shown?;
     print(&context.out, &trace, trace.output.as_ref())?;
     outcome(&trace)
+}
+
+/// What one thing is run with: at any hour, and without what the project schedules.
+fn host_config(cancel_grace: Duration, mounts: Vec<Mount>, compile: CompileArgs) -> HostConfig {
+    HostConfig {
+        slots: 256,
+        cancel_grace,
+        lease: LEASE_DEFAULT,
+        mounts,
+        compile,
+        night: NightWindow::ALWAYS,
+        schedules: false,
+        schedule_interval_min: SHORTEST,
+        retention: None,
+        user_max_concurrent: None,
+    }
 }
 
 fn definition(args: &RunArgs, project: &Project) -> Result<Name, Failure> {
@@ -101,12 +110,14 @@ async fn run_on(
         params,
         priority: None,
         run_at: None,
-        window: None,
+        // Whoever runs it means now, whatever it waits for on a server.
+        window: Some(Window::Immediate),
         user_id: None,
         labels: std::collections::BTreeMap::new(),
         trigger_type: TriggerType::Manual,
         triggered_by: "tower run".to_owned(),
         idempotency_key: None,
+        session_id: None,
     };
     let id = host.engine.trigger(trigger).await.map_err(Problem::from)?.trace_id;
     let source = Source::Local(host.engine.clone());
@@ -182,5 +193,42 @@ pub(crate) fn pretty(json: &Json) -> String {
             serde_json::to_string_pretty(&value).unwrap_or_else(|_| json.to_string())
         }
         _ => json.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tower_store::read::{PageRequest, TraceFilter};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        run: RunArgs,
+        #[command(flatten)]
+        global: super::super::GlobalArgs,
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_project_schedules_does_not_fire_beside_the_run() {
+        let mut project = Project::example("probe").unwrap();
+        for (_, spec) in &mut project.definitions {
+            let mut fields: serde_json::Map<String, serde_json::Value> = spec.read().unwrap();
+            let scheduled =
+                [("run_at", "2020-01-01T00:00:00Z".into()), ("window", "SCHEDULED".into()), ("default_params", serde_json::json!({ "do": "echo" }))];
+            fields.extend(scheduled.map(|(field, value): (&str, serde_json::Value)| (field.to_owned(), value)));
+            *spec = Json::of(&fields).unwrap();
+        }
+        let program = Program::try_parse_from(["tower", "example:probe"]).unwrap();
+        let host = Host::in_memory(&host_config(program.run.cancel_grace, program.run.mounts, program.run.compile)).await.unwrap();
+        let wanted = Name::new("probe").unwrap();
+        let context = Context::new(program.global);
+        let trace = run_on(&host, &project, wanted, Json::empty_object(), None, &context).await.unwrap();
+        let stores = host.engine.stores();
+        let traces = stores.read.traces(&TraceFilter::default(), &PageRequest { after: None, limit: 500 }).await.unwrap();
+        assert_eq!(traces.items.iter().map(|trace| trace.trace_id).collect::<Vec<_>>(), [trace.trace_id]);
+        host.stop(Duration::ZERO).await;
     }
 }

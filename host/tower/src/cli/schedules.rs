@@ -110,10 +110,15 @@ fn row(schedule: &ScheduleBody) -> Vec<String> {
 fn upcoming(schedule: &ScheduleBody) -> String {
     match (schedule.next_at, schedule.waiting_trace_id) {
         (_, Some(trace)) => format!("after {trace}"),
-        (Some(at), None) => format!("{} ({})", short(at), until(at)),
+        (Some(at), None) => moment(at),
         (None, None) if schedule.state == ScheduleState::Active => "switched off".to_owned(),
         (None, None) => String::new(),
     }
+}
+
+/// An instant to come, and how long it is until then.
+pub(super) fn moment(at: Timestamp) -> String {
+    format!("{} ({})", short(at), until(at))
 }
 
 /// Without what is zero.

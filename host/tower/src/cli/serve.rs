@@ -39,6 +39,7 @@ pub(crate) fn not_started(error: anyhow::Error) -> Failure {
         (Some(StoreError::InUse(_)), _) => &codes::IN_USE,
         (Some(StoreError::OtherSchema(_)), _) => &codes::OTHER_SCHEMA,
         (Some(StoreError::Unusable(_)), _) => &codes::UNUSABLE,
+        (Some(StoreError::Unreachable(_)), _) => &codes::NO_DATABASE,
         (None, Some(ErrorKind::AddrInUse)) => &codes::PORT_TAKEN,
         (None | Some(StoreError::Blobs { .. }), Some(ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::AlreadyExists)) => {
             return Failure::own(&codes::UNUSABLE, format!("{error:#}"))

@@ -10,7 +10,7 @@ use super::output::{PageArgs, ago, fields};
 use super::run::pretty;
 use super::term::{Term, one_line, seconds};
 use super::{Context, codes, complete};
-use crate::api::types::{ControlAction, ControlEventBody, List, Status, TaskBody};
+use crate::api::types::{ControlAction, ControlEventBody, List, Status, TaskBody, WaitKind};
 
 /// Which tasks.
 #[derive(Debug, Args)]
@@ -104,8 +104,22 @@ async fn cancelled_by(client: &Client, task: &TaskBody) -> Result<String, Failur
     }))
 }
 
+/// What it waits for, a line a kind.
+fn waits_for(task: &TaskBody) -> String {
+    let siblings = task.waiting_on.iter().filter(|wait| wait.kind == WaitKind::Dependency);
+    let named = siblings.clone().filter_map(|wait| wait.reference.clone());
+    let counted = siblings.filter(|wait| wait.reference.is_none()).filter_map(|wait| wait.open).map(|open| format!("{open} more"));
+    let siblings: Vec<String> = named.chain(counted).collect();
+    let others = task.waiting_on.iter().filter(|wait| wait.kind != WaitKind::Dependency).map(|wait| {
+        let open = wait.open.map_or_else(String::new, |open| format!("{open} "));
+        let until = wait.until.map_or_else(String::new, |until| format!(", until {until}"));
+        let kind = serde_json::to_value(wait.kind).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default();
+        format!("{open}{kind}{until}, since {}", ago(wait.since))
+    });
+    (!siblings.is_empty()).then(|| format!("siblings {}", siblings.join(", "))).into_iter().chain(others).collect::<Vec<_>>().join("\n")
+}
+
 fn describe(term: &Term, task: &TaskBody, cancelled: String) -> String {
-    let waits: Vec<String> = task.waiting_on.iter().map(|wait| serde_json::to_string(wait).unwrap_or_default()).collect();
     let attempts = task.attempts.iter().flatten().map(|attempt| {
         let error = attempt.error.as_ref().map_or_else(String::new, |error| format!("  {} {}", error.code, one_line(&error.message)));
         format!("{} {} {}  {}{error}", attempt.leg, attempt.attempt, attempt.result, seconds(attempt.finished_at.since(attempt.started_at)))
@@ -119,7 +133,7 @@ fn describe(term: &Term, task: &TaskBody, cancelled: String) -> String {
             ("definition", format!("{} version {}", task.job_id, task.definition_version)),
             ("actor", task.actor_type.to_string()),
             ("state", format!("{} {} {}", term.glyph(task.status), task.status, task.phase)),
-            ("waits for", waits.join("\n")),
+            ("waits for", waits_for(task)),
             (
                 "progress",
                 if task.progress > 0 {

@@ -22,6 +22,9 @@ pub(crate) struct TracesArgs {
     /// Of this user
     #[arg(long)]
     user: Option<String>,
+    /// Of this session
+    #[arg(long, value_name = "ID")]
+    session: Option<tower_domain::id::SessionId>,
     /// Begun in the last DURATION, such as 24h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     since: Option<std::time::Duration>,
@@ -34,6 +37,7 @@ pub(crate) async fn run(args: TracesArgs, context: &Context) -> Result<(), Failu
     query.extend(args.status.iter().map(|status| ("status", status.clone())));
     query.extend(args.def.clone().map(|def| ("definition_id", def)));
     query.extend(args.user.map(|user| ("user_id", user)));
+    query.extend(args.session.map(|session| ("session_id", session.to_string())));
     query.extend(args.since.map(|since| ("since", before_now(since).to_string())));
     let client = context.client()?;
     let reply = client.get("/traces", &query).await?;

@@ -1,13 +1,14 @@
 //! A trace as a tree of lines. One renderer for `run`, `watch` and `demo`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tower_domain::clock::Timestamp;
 use tower_domain::id::TaskId;
+use tower_domain::name::Key;
 
 use super::term::{Term, cut, one_line, pad, seconds, width};
-use crate::api::types::{CountsBody, Phase, Status, TaskBody, TraceBody, WaitKind};
+use crate::api::types::{ActorType, CountsBody, Phase, Status, TaskBody, TraceBody};
 
 /// Widest column of names, in cells.
 const NAME_CELLS_MAX: usize = 48;
@@ -83,7 +84,7 @@ pub(crate) fn lines(term: &Term, window: Window, trace: &TraceBody, tasks: &[Tas
     }
     let mut rows = Vec::new();
     if let Some(root) = tasks.iter().find(|task| task.id == trace.root_task_id) {
-        grow(&Branch { term, window, children: &children }, root, "", "", &mut rows);
+        grow(&Branch { term, window, children: &children }, (root, &[]), "", "", &mut rows);
     }
     let named = rows.iter().filter(|row| row.task.is_some());
     let name_cells = named.map(|row| width(&row.lead) + 2 + width(&row.name)).max().unwrap_or(0).min(NAME_CELLS_MAX);
@@ -110,12 +111,14 @@ struct Row<'a> {
     lead: String,
     name: String,
     task: Option<&'a TaskBody>,
+    /// Those that were read, itself among them.
+    siblings: &'a [&'a TaskBody],
 }
 
-fn grow<'a>(branch: &Branch<'a>, task: &'a TaskBody, lead: &str, below: &str, rows: &mut Vec<Row<'a>>) {
+fn grow<'a>(branch: &Branch<'a>, (task, siblings): (&'a TaskBody, &'a [&'a TaskBody]), lead: &str, below: &str, rows: &mut Vec<Row<'a>>) {
     let is_root = task.parent_id.is_none();
     let name = if is_root { task.job_id.to_string() } else { task.key.to_string() };
-    rows.push(Row { lead: lead.to_owned(), name, task: Some(task) });
+    rows.push(Row { lead: lead.to_owned(), name, task: Some(task), siblings });
     let known = branch.children.get(&Some(task.id)).map_or(&[][..], Vec::as_slice);
     let shown = chosen(known, branch.window.siblings);
     let rest = (task.split_count as usize).max(known.len()) - shown.len();
@@ -123,11 +126,11 @@ fn grow<'a>(branch: &Branch<'a>, task: &'a TaskBody, lead: &str, below: &str, ro
     for (index, child) in shown.iter().enumerate() {
         let last = index + 1 == shown.len() && rest == 0;
         let lead = format!("{below}{}", if last { corner } else { tee });
-        grow(branch, child, &lead, &format!("{below}{}", if last { "   " } else { bar }), rows);
+        grow(branch, (child, known), &lead, &format!("{below}{}", if last { "   " } else { bar }), rows);
     }
     if rest > 0 {
         let name = format!("{} {rest} more{}", ellipsis(branch.term), rest_by_status(known, &shown, rest));
-        rows.push(Row { lead: format!("{below}{corner}"), name, task: None });
+        rows.push(Row { lead: format!("{below}{corner}"), name, task: None, siblings: &[] });
     }
 }
 
@@ -175,7 +178,7 @@ impl Row<'_> {
         let state = term.tint(task.status, &pad(task.status.into_word(), 9));
         let time = if task.started_at.is_some() { elapsed(task.started_at, task.finished_at, now) } else { String::new() };
         let head_cells = lead + 2 + width(&name) + 2 + 10 + 1 + 9 + 1 + 7 + 2;
-        let detail = cut(&detail(term, task, now), term.width.saturating_sub(head_cells).max(20), term.ascii);
+        let detail = cut(&detail(term, task, self.siblings, now), term.width.saturating_sub(head_cells).max(20), term.ascii);
         let line = format!("{}{sign} {name}  {:<10} {state} {time:>7}  {detail}", term.faint(&self.lead), task.actor_type);
         line.trim_end().to_owned()
     }
@@ -192,7 +195,7 @@ fn elapsed(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> St
 }
 
 /// What else there is to say of a task.
-fn detail(term: &Term, task: &TaskBody, now: Timestamp) -> String {
+fn detail(term: &Term, task: &TaskBody, siblings: &[&TaskBody], now: Timestamp) -> String {
     let message = one_line(&task.progress_message);
     let attempt = if task.attempt > 1 { format!("attempt {} of {}", task.attempt, task.max_retries + 1) } else { String::new() };
     let error = task.error_code.as_deref().map(|code| format!("{code} {}", one_line(task.error_msg.as_deref().unwrap_or_default())).trim_end().to_owned());
@@ -221,7 +224,7 @@ fn detail(term: &Term, task: &TaskBody, now: Timestamp) -> String {
             parts.push(format!("retry {} of {} {}", task.attempt, task.max_retries, due(task, now)).trim_end().to_owned());
             parts.extend(error);
         }
-        Phase::WaitingDeps => parts.push(format!("waits for {}", awaited(task))),
+        Phase::WaitingDeps => parts.push(format!("waits for {}", awaited(task, siblings))),
         Phase::Scheduled => parts.push(format!("begins {}", due(task, now)).trim_end().to_owned()),
         Phase::Queued => parts.push("waits for a slot".to_owned()),
         Phase::Paused => parts.push("paused".to_owned()),
@@ -246,11 +249,18 @@ fn due(task: &TaskBody, now: Timestamp) -> String {
     task.run_after.map_or_else(String::new, |at| format!("in {}", seconds(at.since(now))))
 }
 
-fn awaited(task: &TaskBody) -> String {
-    let open = task.waiting_on.iter().filter(|wait| wait.kind == WaitKind::Dependency);
-    let names: Vec<&str> = open.filter_map(|wait| wait.reference.as_deref()).take(4).collect();
-    match task.open_deps as usize {
-        all if names.len() == all => names.join(", "),
+/// The siblings that are open: by name, where those that were read are all of them.
+fn awaited(task: &TaskBody, siblings: &[&TaskBody]) -> String {
+    const NAMED_MAX: usize = 4;
+    let all = task.open_deps as usize;
+    let named: HashSet<&Key> = task.depends_on.iter().collect();
+    let is_aggregator = |other: &TaskBody| matches!(other.actor_type, ActorType::GroupAgg | ActorType::SingleAgg);
+    // One that names none folds all that are no aggregators themselves.
+    let is_needed = |other: &TaskBody| if named.is_empty() { !is_aggregator(other) } else { named.contains(&other.key) };
+    let open: Vec<&str> = siblings.iter().filter(|other| !other.status.is_terminal() && is_needed(other)).map(|other| other.key.as_str()).collect();
+    match all {
+        all if open.len() == all && all > NAMED_MAX => format!("{} and {} more", open[..NAMED_MAX].join(", "), all - NAMED_MAX),
+        all if open.len() == all && all > 0 => open.join(", "),
         1 => "1 sibling".to_owned(),
         all => format!("{all} siblings"),
     }

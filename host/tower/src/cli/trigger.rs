@@ -6,7 +6,7 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::json;
 use tower_domain::clock::Timestamp;
-use tower_domain::id::TraceId;
+use tower_domain::id::{SessionId, TraceId};
 use tower_domain::name::Name;
 
 use super::Context;
@@ -44,6 +44,9 @@ pub(crate) struct TriggerArgs {
     /// At what hours the root may run, instead of the definition's: immediate, or nightly
     #[arg(long, visible_alias = "mode", value_name = "WINDOW", ignore_case = true, value_parser = window)]
     window: Option<Window>,
+    /// The session that it is part of
+    #[arg(long, value_name = "ID")]
+    session: Option<SessionId>,
     /// A label (repeatable)
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
@@ -89,7 +92,7 @@ pub(crate) async fn run(args: TriggerArgs, context: &Context) -> Result<(), Fail
 
 async fn begin(client: &Client, args: &TriggerArgs) -> Result<(Reply, TraceStarted), Failure> {
     let labels = pairs(&args.labels, "--label")?;
-    let body = json!({ "params": args.params.read()?, "priority": args.priority, "run_at": args.at, "window": args.window, "labels": labels, "trigger_type": "MANUAL" });
+    let body = json!({ "params": args.params.read()?, "priority": args.priority, "run_at": args.at, "window": args.window, "labels": labels, "session_id": args.session, "trigger_type": "MANUAL" });
     let reply = client.json(Method::POST, &format!("/definitions/{}/trigger", args.definition), &[], &body, args.key.as_deref()).await?;
     let started = reply.read()?;
     Ok((reply, started))

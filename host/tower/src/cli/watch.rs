@@ -5,7 +5,8 @@ use tower_domain::id::TraceId;
 
 use super::Context;
 use super::failure::{Exit, Failure};
-use super::live::{Canvas, Source, outcome, watch};
+use super::keys::{Keys, Over};
+use super::live::{Canvas, Source, outcome, watch, watch_with};
 use super::output::{Format, err_line};
 use crate::api::types::TraceBody;
 
@@ -24,7 +25,20 @@ pub(crate) async fn run(args: WatchArgs, context: &Context) -> Result<(), Failur
     }
     let by_id = context.out.format() == Format::Id;
     let canvas = if by_id { Canvas::Stderr(context.err) } else { Canvas::Stdout(context.out.term) };
-    let trace = watch_or_detach(&Source::Remote(client), args.trace, canvas, true).await?;
+    let term = if by_id { context.err } else { context.out.term };
+    let (keys, bottom) = if term.live { Keys::listen(client.clone(), args.trace, term).unzip() } else { (None, None) };
+    let source = Source::Remote(client);
+    let watching = or_detach(args.trace, watch_with(&source, args.trace, canvas, true, bottom));
+    let trace = match keys {
+        None => watching.await?,
+        Some(keys) => tokio::select! {
+            trace = watching => trace?,
+            over = keys.hear() => return Err(match over {
+                Over::Leave => detached(args.trace),
+                Over::End => Failure::silent(Exit::Interrupted),
+            }),
+        },
+    };
     if by_id {
         context.out.line(&trace.trace_id.to_string());
     }
@@ -50,11 +64,13 @@ pub(crate) async fn watch_or_detach(source: &Source, id: TraceId, canvas: Canvas
 pub(crate) async fn or_detach<T>(id: TraceId, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::select! {
         answer = asked => answer,
-        _ = tokio::signal::ctrl_c() => {
-            err_line(&format!("\ndetached: {}", goes_on(id)));
-            Err(Failure::silent(Exit::Interrupted))
-        }
+        _ = tokio::signal::ctrl_c() => Err(detached(id)),
     }
+}
+
+fn detached(id: TraceId) -> Failure {
+    err_line(&format!("\ndetached: {}", goes_on(id)));
+    Failure::silent(Exit::Interrupted)
 }
 
 /// What can be done about a trace that nobody waits for any more.

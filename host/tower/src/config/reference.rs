@@ -14,7 +14,7 @@ fn markdown() -> String {
          `--config FILE`, or `TOWER_CONFIG`, reads that file instead of the three. `tower config show --origin` says what holds and where it comes\n\
          from. A key that there is not, or a value that is wrong, keeps the server from starting, and is named with its file; so does a\n\
          section that there is not, but for `tower.toml`, which has others. Durations are a\n\
-         number and `ms`, `s`, `m` or `h`; a bare number is seconds. Paths count from the folder that the command runs in.\n\n\
+         number and `ms`, `s`, `m`, `h` or `d`; a bare number is seconds. Paths count from the folder that the command runs in.\n\n\
          ```toml\n[server]\nlisten = \"127.0.0.1:8001\"\n\n[host]\nslots = 64\ncancel_grace = \"10s\"\nmount = [\"source=/srv/source\"]\n```\n",
     );
     let arguments = arguments();

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 use tower_domain::name::Name;
-use tower_domain::schedule::NightWindow;
 use tower_domain::schedule::zone::Zone;
+use tower_domain::schedule::{NightWindow, check};
 use tower_executors::wasm::CompileLimits;
+use tower_outside::push::AllowedUrl;
+use tower_store::blobs;
 
-use super::parse_duration;
+use super::{ContainerArgs, SessionArgs, parse_duration};
 use crate::server::Patience;
 
 /// What a timeout may be.
@@ -20,6 +22,15 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 
 /// Shortest and longest lease: below, a busy disk would lose claims; above, a host that is gone would keep them for long.
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+/// What an operator may have as the shortest time between two firings: nothing fires more often than each second.
+const SCHEDULE_INTERVAL_MIN: RangeInclusive<Duration> = check::SHORTEST..=Duration::from_secs(31_536_000);
+
+/// How long ended traces may be kept: not shorter than the keys against doubles count, which refer to them.
+const RETENTION: RangeInclusive<Duration> = Duration::from_secs(24 * 3_600)..=Duration::from_secs(36_500 * 24 * 3_600);
+
+/// The longest wait for a database at the start.
+const DATABASE_WAIT_MAX: Duration = Duration::from_secs(3_600);
 
 /// How long a claim holds unless something else is set.
 pub(crate) const LEASE_DEFAULT: Duration = Duration::from_secs(30);
@@ -33,6 +44,22 @@ pub(crate) struct ServeArgs {
     /// Folder for the database and the modules; made if it is not there
     #[arg(long, help_heading = "Server", env = "TOWER_DATA_DIR", default_value = ".tower")]
     pub(crate) data_dir: PathBuf,
+    /// A PostgreSQL database, which several hosts may share; default: a SQLite file in the data folder
+    #[arg(long, help_heading = "Server", env = "TOWER_DATABASE", value_name = "postgres://USER@HOST/NAME")]
+    pub(crate) database: Option<String>,
+    /// Where outside workers and other hosts reach this host; default: `http://` and the address that it listens on
+    #[arg(long, help_heading = "Server", env = "TOWER_ADVERTISE_URL", value_name = "http://HOST:PORT")]
+    pub(crate) advertise_url: Option<String>,
+    /// How long a PostgreSQL that does not answer is waited for at the start; 0 does not wait
+    #[arg(long, help_heading = "Server", env = "TOWER_DATABASE_WAIT", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) database_wait: Duration,
+    /// Where modules and large outputs are kept: a folder, or a bucket of S3 or what speaks like it, which hosts of one database must share;
+    /// default: with PostgreSQL in the database, else in the data folder
+    #[arg(long, help_heading = "Server", env = "TOWER_ARTIFACTS", value_name = "DIR|s3://BUCKET/PREFIX")]
+    pub(crate) artifacts: Option<Artifacts>,
+    /// The name of this host among those of its database; default: one that is made up and kept in the data folder
+    #[arg(long, help_heading = "Host", env = "TOWER_HOST_ID", value_name = "NAME")]
+    pub(crate) host_id: Option<Name>,
     /// Largest module that is taken, in MiB
     #[arg(long, help_heading = "Server", env = "TOWER_MODULE_MIB_MAX", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) module_mib_max: u32,
@@ -57,6 +84,15 @@ pub(crate) struct ServeArgs {
     /// The time zone of these hours, an IANA name
     #[arg(long, help_heading = "Host", env = "TOWER_NIGHT_TIMEZONE", default_value = "UTC", value_name = "ZONE", value_parser = Zone::from_str)]
     pub(crate) night_timezone: Zone,
+    /// Tasks of one user's traces that run at the same time; default: no limit
+    #[arg(long, help_heading = "Host", env = "TOWER_USER_MAX_CONCURRENT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) user_max_concurrent: Option<u32>,
+    /// The shortest time between two firings of a schedule; definitions that fire more often are refused
+    #[arg(long, help_heading = "Host", env = "TOWER_SCHEDULE_INTERVAL_MIN", default_value = "1s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) schedule_interval_min: Duration,
+    /// How long traces are kept after their end, with all that is known of them; at least 24h. Default: for ever
+    #[arg(long, help_heading = "Host", env = "TOWER_RETENTION", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) retention: Option<Duration>,
     /// A folder that definitions may be granted by this name, read-only (repeatable)
     #[arg(long = "mount", help_heading = "Host", env = "TOWER_MOUNTS", value_name = "NAME=DIR", value_delimiter = ',')]
     pub(crate) mounts: Vec<Mount>,
@@ -77,6 +113,26 @@ pub(crate) struct ServeArgs {
     pub(crate) idle_timeout: Duration,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) sessions: SessionArgs,
+    #[command(flatten)]
+    pub(crate) workers: WorkerArgs,
+    #[command(flatten)]
+    pub(crate) containers: ContainerArgs,
+}
+
+/// Outside workers.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkerArgs {
+    /// How long a worker that holds a step may say nothing
+    #[arg(long, help_heading = "Workers", env = "TOWER_WORKER_LEASE", default_value = "30s", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) worker_lease: Duration,
+    /// What workers may be called at: definitions whose code is at `http://…` must begin like this (repeatable); default: none may
+    #[arg(long = "worker-url", help_heading = "Workers", env = "TOWER_WORKER_URLS", value_name = "http://HOST:PORT/PATH", value_delimiter = ',', value_parser = AllowedUrl::parse)]
+    pub(crate) worker_urls: Vec<AllowedUrl>,
+    /// Steps that workers which are called work on at the same time
+    #[arg(long, help_heading = "Workers", env = "TOWER_HTTP_STEPS_MAX", default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) http_steps_max: u32,
 }
 
 /// What compiling one module may use.
@@ -103,6 +159,31 @@ impl CompileArgs {
     }
 }
 
+/// A place for modules and large outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Artifacts {
+    /// A folder.
+    Folder(PathBuf),
+    /// The address of a bucket. What else it takes is in the environment, as for any program that uses such.
+    Bucket(String),
+}
+
+impl FromStr for Artifacts {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once("://") {
+            None if text.is_empty() => Err("the name of a folder, or s3://BUCKET/PREFIX".to_owned()),
+            None => Ok(Self::Folder(text.into())),
+            Some(_) => blobs::bucket_of(text).map(|_| Self::Bucket(text.to_owned())),
+        }
+    }
+}
+
+/// Whether a text is the address of a PostgreSQL database.
+pub(crate) fn is_postgres(text: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
 /// A folder under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
@@ -126,16 +207,49 @@ impl FromStr for Mount {
 pub(crate) struct ServeConfig {
     /// Where to listen.
     pub(crate) listen: SocketAddr,
-    /// Where everything is kept.
+    /// Where everything is kept that is not kept elsewhere.
     pub(crate) data_dir: PathBuf,
+    /// The address of a PostgreSQL database.
+    pub(crate) database: Option<String>,
+    /// How long a database that does not answer is waited for.
+    pub(crate) database_wait: Duration,
+    /// Where modules and large outputs are kept, if that is said.
+    pub(crate) artifacts: Option<Artifacts>,
+    /// What this host is called.
+    pub(crate) host_id: Option<Name>,
+    /// Where others reach it.
+    pub(crate) url: Option<String>,
     /// What the host runs with.
     pub(crate) host: HostConfig,
+    /// What runs steps outside of its process.
+    pub(crate) outside: OutsideConfig,
     /// Largest module, in bytes.
     pub(crate) module_bytes_max: usize,
     /// What tasks that name no definition run.
     pub(crate) task_definition: Option<Name>,
     /// What connections may take.
     pub(crate) limits: ConnectionLimits,
+    /// What sessions may take.
+    pub(crate) sessions: SessionArgs,
+}
+
+/// What runs steps outside of the host's process.
+#[derive(Debug, Clone)]
+pub(crate) struct OutsideConfig {
+    /// How long a worker that holds a step may say nothing.
+    pub(crate) worker_lease: Duration,
+    /// What workers may be called at.
+    pub(crate) worker_urls: Vec<AllowedUrl>,
+    /// Steps that are out at such workers at the same time.
+    pub(crate) http_steps_max: u32,
+    /// What containers may be and use.
+    pub(crate) containers: ContainerArgs,
+}
+
+impl Default for OutsideConfig {
+    fn default() -> Self {
+        Self { worker_lease: LEASE_DEFAULT, worker_urls: Vec::new(), http_steps_max: 64, containers: ContainerArgs::off() }
+    }
 }
 
 /// What connections may take, of the host and of time.
@@ -171,6 +285,14 @@ pub(crate) struct HostConfig {
     pub(crate) lease: Duration,
     /// The hours of NIGHTLY tasks.
     pub(crate) night: NightWindow,
+    /// Tasks of one user's traces at the same time.
+    pub(crate) user_max_concurrent: Option<u32>,
+    /// Whether definitions fire by themselves.
+    pub(crate) schedules: bool,
+    /// The shortest time between two firings of a definition.
+    pub(crate) schedule_interval_min: Duration,
+    /// How long ended traces are kept; none: for ever.
+    pub(crate) retention: Option<Duration>,
     /// Folders that may be granted.
     pub(crate) mounts: Vec<Mount>,
     /// What compiling one module may use.
@@ -187,25 +309,60 @@ impl ServeArgs {
             self.listen
         );
         anyhow::ensure!(LEASE.contains(&self.lease), "--lease {:?}: 1s to 1h", self.lease);
+        anyhow::ensure!(
+            SCHEDULE_INTERVAL_MIN.contains(&self.schedule_interval_min),
+            "--schedule-interval-min {:?}: 1s to 8760h, which is a year",
+            self.schedule_interval_min
+        );
+        anyhow::ensure!(
+            self.retention.is_none_or(|kept| RETENTION.contains(&kept)),
+            "--retention {:?}: 24h, for as long as idempotency keys count, to 36500d",
+            self.retention.unwrap_or_default()
+        );
+        anyhow::ensure!(self.database_wait <= DATABASE_WAIT_MAX, "--database-wait {:?}: at most 1h", self.database_wait);
         for (index, mount) in self.mounts.iter().enumerate() {
             anyhow::ensure!(mount.dir.is_dir(), "--mount {}={}: there is no such folder", mount.name, mount.dir.display());
             anyhow::ensure!(!self.mounts[..index].iter().any(|other| other.name == mount.name), "--mount {}: given twice", mount.name);
         }
+        anyhow::ensure!(
+            self.database.as_ref().is_none_or(|url| is_postgres(url)),
+            "--database: an address such as postgres://user:password@host:5432/tower; a SQLite file needs none, it is in --data-dir"
+        );
+        anyhow::ensure!(LEASE.contains(&self.workers.worker_lease), "--worker-lease {:?}: 1s to 1h", self.workers.worker_lease);
+        self.containers.check()?;
+        let url = self.advertise_url.as_deref().map(own_url).transpose()?;
+        self.sessions.check()?;
         let limits = self.limits()?;
         Ok(ServeConfig {
             listen: self.listen,
             data_dir: self.data_dir,
+            database: self.database,
+            database_wait: self.database_wait,
+            artifacts: self.artifacts,
+            host_id: self.host_id,
+            url,
+            outside: OutsideConfig {
+                worker_lease: self.workers.worker_lease,
+                worker_urls: self.workers.worker_urls,
+                http_steps_max: self.workers.http_steps_max,
+                containers: self.containers,
+            },
             host: HostConfig {
                 slots: self.slots,
                 cancel_grace: self.cancel_grace,
                 lease: self.lease,
                 night: self.night_window.in_zone(self.night_timezone),
+                user_max_concurrent: self.user_max_concurrent,
+                schedules: true,
+                schedule_interval_min: self.schedule_interval_min,
+                retention: self.retention,
                 mounts: self.mounts,
                 compile: self.compile,
             },
             module_bytes_max: self.module_mib_max as usize * 1024 * 1024,
             task_definition: self.task_definition,
             limits,
+            sessions: self.sessions,
         })
     }
 
@@ -234,6 +391,13 @@ impl ServeArgs {
             patience: Patience { header: self.header_timeout, idle: self.idle_timeout },
         })
     }
+}
+
+/// An address that paths are put behind.
+fn own_url(text: &str) -> anyhow::Result<String> {
+    let is_url = AllowedUrl::parse(text).is_ok();
+    anyhow::ensure!(is_url, "--advertise-url {text}: where this host is reached, such as http://tower-1.example:8001");
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -285,6 +449,40 @@ mod tests {
             assert!(args(&["--lease", lease]).unwrap().check().is_err(), "{lease}");
         }
         assert_eq!(args(&["--lease", "1s"]).unwrap().check().unwrap().host.lease, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_shortest_time_between_firings_is_a_second_to_a_year() {
+        for short in ["999ms", "0s", "8761h"] {
+            let refused = args(&["--schedule-interval-min", short]).unwrap().check().unwrap_err().to_string();
+            assert!(refused.contains("--schedule-interval-min") && refused.contains("1s"), "{refused}");
+        }
+        assert_eq!(args(&[]).unwrap().check().unwrap().host.schedule_interval_min, check::SHORTEST);
+        assert_eq!(args(&["--schedule-interval-min", "8760h"]).unwrap().check().unwrap().host.schedule_interval_min.as_secs(), 31_536_000);
+    }
+
+    #[test]
+    fn retention_is_a_day_or_more() {
+        for (kept, days) in [("24h", 1), ("30d", 30), ("36500d", 36_500)] {
+            let config = args(&["--retention", kept]).unwrap().check().unwrap();
+            assert_eq!(config.host.retention, Some(Duration::from_secs(days * 86_400)));
+        }
+        for kept in ["0", "23h", "40000d"] {
+            let refused = args(&["--retention", kept]).unwrap().check().unwrap_err().to_string();
+            assert!(refused.contains("--retention") && refused.contains("24h"), "{refused}");
+        }
+        assert!(args(&["--database-wait", "2h"]).unwrap().check().unwrap_err().to_string().contains("--database-wait"));
+        assert_eq!(args(&["--database-wait", "0"]).unwrap().check().unwrap().database_wait, Duration::ZERO);
+    }
+
+    #[test]
+    fn artifacts_are_in_a_folder_or_in_a_bucket() {
+        let place = |text: &str| args(&["--artifacts", text]).map(|args| args.artifacts);
+        assert_eq!(place("/srv/blobs").unwrap(), Some(Artifacts::Folder("/srv/blobs".into())));
+        assert_eq!(place("s3://b/p").unwrap(), Some(Artifacts::Bucket("s3://b/p".to_owned())));
+        for text in ["", "s3://", "gs://b", "s3://key:secret@b", "http://b"] {
+            assert!(place(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tower_domain::clock::Timestamp;
 use tower_domain::definition::{Definition, DefinitionSpec};
-use tower_domain::id::TraceId;
+use tower_domain::id::{SessionId, TraceId};
 use tower_domain::json::Json as JsonDocument;
 use tower_domain::name::Name;
 use tower_domain::schedule::ScheduleType;
@@ -70,6 +70,10 @@ struct CreateTask {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 10)]
     priority: Option<u8>,
+    /// The session that the trace of an IMMEDIATE one is part of.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "ulid")]
+    session_id: Option<SessionId>,
 }
 
 /// What sets a task off.
@@ -144,13 +148,21 @@ async fn create_task(State(api): State<Api>, JsonBody { value: wanted, .. }: Jso
         .ok_or_else(|| Problem::field(&codes::BAD_FIELDS, "/definition_id", "say which definition does the work, or start the tower with --task-definition"))?;
     let template = api.stores().definitions.find(&template).await?.ok_or_else(|| no_such_definition(&template))?;
     let immediate = wanted.trigger_type == TaskTrigger::Immediate;
+    let session_id = wanted.session_id;
+    if session_id.is_some() && !immediate {
+        return Err(Problem::field(&codes::BAD_FIELDS, "/session_id", "only with trigger_type IMMEDIATE: what fires by itself has no session"));
+    }
     let spec = spec_of(wanted, template)?;
     let id = Name::new(&format!("{PREFIX}{}", api.engine.ids().task()).to_ascii_lowercase()).map_err(|error| Problem::internal(&error))?;
     let definition = match api.engine.put_definition(&id, spec, Some(0)).await? {
         Put::Created(definition) | Put::Updated(definition) | Put::Unchanged(definition) => definition,
         Put::Stale { .. } => return Err(Problem::new(&codes::STALE_VERSION, format!("the id `{id}` was taken meanwhile: send it again"))),
     };
-    let trace_id = if immediate { Some(begin(&api, StartTrace::of(definition.id, TriggerOptions::default()), None).await?.trace_id) } else { None };
+    let trace_id = if immediate {
+        Some(begin(&api, StartTrace::of(definition.id, TriggerOptions { session_id, ..TriggerOptions::default() }), None).await?.trace_id)
+    } else {
+        None
+    };
     let schedule = api.stores().schedules.find(&id).await?.map(ScheduleBody::from);
     let next_run_time = schedule.as_ref().and_then(|schedule| schedule.next_at);
     Ok(Json(TaskCreated { task_id: id, status: schedule.map(|schedule| schedule.state), trace_id, next_run_time }))

@@ -1,9 +1,12 @@
 //! Lists of definitions, and of a definition's traces.
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use tower_domain::name::Name;
+use tower_domain::schedule::Schedule;
 use tower_store::definitions::DefinitionFilter;
 use tower_store::read::PageRequest;
 use utoipa::IntoParams;
@@ -45,7 +48,15 @@ impl DefinitionQuery {
 pub(crate) async fn list_definitions(State(api): State<Api>, QueryOf(query): QueryOf<DefinitionQuery>) -> Result<Json<List<DefinitionBody>>, Problem> {
     let page = PageRequest { after: cursor(query.cursor.as_deref())?, limit: query.limit.0 };
     let filter = DefinitionFilter { user_id: query.user_id, active: query.is_active };
-    Ok(Json(List::of(api.stores().definitions.list(&filter, &page).await?)))
+    let page = api.stores().definitions.list(&filter, &page).await?;
+    let ids: Vec<Name> = page.items.iter().map(|definition| definition.id.clone()).collect();
+    let schedules = api.stores().schedules.find_many(&ids).await?;
+    let mut schedules: HashMap<Name, Schedule> = schedules.into_iter().map(|schedule| (schedule.definition_id.clone(), schedule)).collect();
+    let mut list = List::<DefinitionBody>::of(page);
+    for body in &mut list.items {
+        body.stand(schedules.remove(&body.id));
+    }
+    Ok(Json(list))
 }
 
 /// List a user's definitions, by id

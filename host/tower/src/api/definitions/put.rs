@@ -20,7 +20,7 @@ use crate::api::refusals::no_such_definition;
 use crate::api::types::{CreateSpecBody, DefinitionBody, PutSpecBody, SpecBody};
 
 /// What a client may send back of what it was given, and the tower knows better.
-pub(crate) const READ_ONLY: [&str; 5] = ["version", "created_at", "updated_at", "schedule_status", "next_at"];
+pub(crate) const READ_ONLY: [&str; 6] = ["version", "created_at", "updated_at", "schedule_status", "next_at", "next_firings"];
 
 /// Put a definition
 ///

@@ -8,11 +8,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tower_domain::name::Name;
 
-use super::list::ModuleQuery;
 use super::{no_such_module, resolve};
 use crate::api::Api;
 use crate::api::etag::{etag, knows};
-use crate::api::extract::{PathOf, QueryOf, cursor};
+use crate::api::extract::{PageQuery, PathOf, QueryOf};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::api::types::{List, ModuleBody, NamedModules};
 
@@ -23,15 +22,15 @@ use crate::api::types::{List, ModuleBody, NamedModules};
     get,
     path = "/modules/{name}",
     tag = "modules",
-    params(("name" = String, Path, description = "The module's name"), ModuleQuery),
+    params(("name" = String, Path, description = "The module's name"), PageQuery),
     responses((status = 200, body = NamedModules), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(crate) async fn find_modules(
     State(api): State<Api>,
     PathOf(name): PathOf<Name>,
-    QueryOf(query): QueryOf<ModuleQuery>,
+    QueryOf(query): QueryOf<PageQuery>,
 ) -> Result<Json<NamedModules>, Problem> {
-    let after = cursor::<Name>(query.cursor.as_deref())?;
+    let after = query.after::<Name>()?;
     let tags = api.stores().modules.tags(&name).await?;
     if tags.is_empty() {
         return Err(no_such_module(&name));

@@ -9,6 +9,7 @@ use utoipa_axum::routes;
 
 use super::Api;
 
+pub(super) use next::{FIRINGS_MAX, firings};
 pub(super) use orders::order;
 
 pub(super) fn router() -> OpenApiRouter<Api> {

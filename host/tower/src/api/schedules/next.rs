@@ -19,7 +19,7 @@ use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::types::{Firing, Firings, PreviewSchedule};
 
 /// Most firings that one request asks for.
-const FIRINGS_MAX: u32 = 100;
+pub(crate) const FIRINGS_MAX: u32 = 100;
 
 /// How many firings.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -72,7 +72,8 @@ pub(crate) async fn preview_schedule(State(api): State<Api>, JsonBody { value: w
     let any = JsonDocument::trusted(r#"{"actor_type":"EXECUTION","code_ref":"wasm://preview"}"#);
     let spec: DefinitionSpec = any.read().map_err(|error| Problem::internal(&error))?;
     let spec = wanted.spec(spec);
-    let errors = check::check(&spec, check::SHORTEST);
+    let mut errors = check::check(&spec);
+    errors.extend(api.engine.too_often(&spec));
     if !errors.is_empty() {
         return Err(DefinitionError::Fields(errors).into());
     }
@@ -82,7 +83,8 @@ pub(crate) async fn preview_schedule(State(api): State<Api>, JsonBody { value: w
     Ok(Json(firings(&plan, instants.collect())))
 }
 
-fn firings(plan: &Plan, instants: Vec<Timestamp>) -> Firings {
+/// As bodies have them.
+pub(crate) fn firings(plan: &Plan, instants: Vec<Timestamp>) -> Firings {
     let zone = match plan.beat {
         Beat::Cron(_, zone) => zone,
         Beat::At(_) | Beat::Every(_) => Zone::UTC,

@@ -4,21 +4,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 use tower_domain::id::TaskId;
-use tower_domain::task::Task;
+use tower_domain::task::{Phase, Task};
 use tower_engine::orders::Control;
-use tower_store::read::{PageRequest, TaskFilter};
-use utoipa::IntoParams;
+use tower_store::read::TaskFilter;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, cursor};
+use super::extract::{Idempotency, OptionalJson, PageQuery, PathOf, QueryOf};
 use super::problem::{Problem, ProblemBody, codes};
 use super::refusals::no_such_task;
 use super::traces::{LogQuery, cancel, hold, log_page, rerun};
-use super::types::{CancelBody, HoldBody, List, LogBody, Reason, RerunOptions, TaskBody, TraceStarted};
+use super::types::{CancelBody, HoldBody, List, LogBody, NAMED_MAX, Reason, RerunOptions, TaskBody, TraceStarted};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -47,7 +45,12 @@ async fn find_task(State(api): State<Api>, PathOf(id): PathOf<TaskId>) -> Result
     let task = existing(&api, id).await?;
     let mut attempts = api.stores().read.attempts(id).await?;
     attempts.extend(task.plain_attempt().filter(|_| attempts.is_empty()));
-    Ok(Json(TaskBody { attempts: Some(attempts.into_iter().map(Into::into).collect()), ..task.into() }))
+    let waits_for_siblings = task.phase == Phase::WaitingDeps;
+    let mut body = TaskBody { attempts: Some(attempts.into_iter().map(Into::into).collect()), ..task.into() };
+    if waits_for_siblings {
+        body.name_open(api.stores().read.open_dependencies(id, NAMED_MAX as u32).await?);
+    }
+    Ok(Json(body))
 }
 
 /// List the log lines of a task and everything below it, oldest first
@@ -63,29 +66,17 @@ async fn list_task_logs(State(api): State<Api>, PathOf(id): PathOf<TaskId>, Quer
     log_page(&api, task.trace_id, Some(id), query).await.map(Json)
 }
 
-/// Which page.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ChildQuery {
-    /// 1 to 500; default 50.
-    #[param(value_type = Option<u32>)]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// List a task's children, in the order in which they were split off
 #[utoipa::path(
     get,
     path = "/tasks/{task_id}/children",
     tag = "tasks",
-    params(("task_id" = String, Path, description = "Its id"), ChildQuery),
+    params(("task_id" = String, Path, description = "Its id"), PageQuery),
     responses((status = 200, body = List<TaskBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
 )]
-async fn list_task_children(State(api): State<Api>, PathOf(id): PathOf<TaskId>, QueryOf(query): QueryOf<ChildQuery>) -> Result<Json<List<TaskBody>>, Problem> {
+async fn list_task_children(State(api): State<Api>, PathOf(id): PathOf<TaskId>, QueryOf(query): QueryOf<PageQuery>) -> Result<Json<List<TaskBody>>, Problem> {
     let task = existing(&api, id).await?;
-    let page = PageRequest { after: cursor(query.cursor.as_deref())?, limit: query.limit.0 };
+    let page = query.page()?;
     let filter = TaskFilter { parent_id: Some(id), ..TaskFilter::default() };
     Ok(Json(List::of(api.stores().read.tasks(task.trace_id, &filter, &page).await?)))
 }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use tower_domain::clock::Timestamp;
+use tower_domain::id::SessionId;
 use tower_domain::name::Name;
 use tower_store::read::{PageRequest, TraceFilter};
 use utoipa::IntoParams;
@@ -28,6 +29,10 @@ pub(crate) struct TraceQuery {
     definition_id: Option<Name>,
     /// Of this user.
     user_id: Option<String>,
+    /// Of this session.
+    #[serde(deserialize_with = "from_text")]
+    #[param(value_type = Option<String>)]
+    session_id: Option<SessionId>,
     /// Made at or after.
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
@@ -72,8 +77,8 @@ pub(crate) async fn list_user_traces(
 
 /// A page of them.
 pub(crate) async fn page_of(api: &Api, query: TraceQuery) -> Result<List<TraceBody>, Problem> {
-    let TraceQuery { status, definition_id, user_id, since, until, limit, cursor: after } = query;
+    let TraceQuery { status, definition_id, user_id, session_id, since, until, limit, cursor: after } = query;
     let page = PageRequest { after: cursor(after.as_deref())?, limit: limit.0 };
-    let filter = TraceFilter { status: status.into_iter().map(Into::into).collect(), definition_id, user_id, since, until };
+    let filter = TraceFilter { status: status.into_iter().map(Into::into).collect(), definition_id, user_id, session_id, since, until };
     Ok(List::of(api.stores().read.traces(&filter, &page).await?))
 }

@@ -4,16 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
 use tower_domain::definition::is_plain;
 use tower_domain::id::{ControlEventId, TaskId, TraceId};
 use tower_engine::orders::{Control, ControlOutcome, ControlRequest, IdempotencyKey, OrderError, RerunRequest};
-use utoipa::IntoParams;
 
 use super::CALLER;
 use super::start::started;
 use crate::api::Api;
-use crate::api::extract::{Idempotency, Limit, OptionalJson, PathOf, QueryOf, Wait, cursor};
+use crate::api::extract::{Idempotency, OptionalJson, PageQuery, PathOf, QueryOf, Wait};
 use crate::api::problem::{Problem, ProblemBody, codes};
 use crate::api::refusals::{about_trace, no_such_task, no_such_trace};
 use crate::api::types::{CancelBody, CancelWord, ControlEventBody, HoldBody, HoldWord, List, Reason, RerunOptions, TraceStarted};
@@ -197,32 +195,20 @@ pub(crate) fn check_reason(reason: &str) -> Result<(), Problem> {
     if is_plain(reason) { Ok(()) } else { Err(rule()) }
 }
 
-/// Which page.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct OrderQuery {
-    /// 1 to 500; default 50.
-    #[param(value_type = Option<u32>)]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// List the orders given to a trace, oldest first; the last 1000
 #[utoipa::path(
     get,
     path = "/traces/{trace_id}/control-events",
     tag = "traces",
-    params(("trace_id" = String, Path, description = "Its id"), OrderQuery),
+    params(("trace_id" = String, Path, description = "Its id"), PageQuery),
     responses((status = 200, body = List<ControlEventBody>), (status = 404, body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub(crate) async fn list_control_events(
     State(api): State<Api>,
     PathOf(id): PathOf<TraceId>,
-    QueryOf(query): QueryOf<OrderQuery>,
+    QueryOf(query): QueryOf<PageQuery>,
 ) -> Result<Json<List<ControlEventBody>>, Problem> {
-    let after = cursor::<ControlEventId>(query.cursor.as_deref())?;
+    let after = query.after::<ControlEventId>()?;
     api.stores().read.trace(id).await?.ok_or_else(|| no_such_trace(id))?;
     let orders = api.stores().read.control_events(id).await?;
     let page = List::page_of(orders, |order| &order.id, after.as_ref(), query.limit);

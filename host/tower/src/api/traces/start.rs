@@ -77,7 +77,7 @@ pub(crate) async fn start_trace_alias(api: State<Api>, query: QueryOf<WaitQuery>
 /// Hands a trace to the engine.
 pub(crate) async fn begin(api: &Api, wanted: StartTrace, idempotency_key: Option<IdempotencyKey>) -> Result<Triggered, Problem> {
     check(&wanted)?;
-    let StartTrace { definition, params, priority, run_at, window, user_id, labels, trigger_type } = wanted;
+    let StartTrace { definition, params, priority, run_at, window, user_id, labels, session_id, trigger_type } = wanted;
     let trigger = Trigger {
         definition_id: definition,
         params,
@@ -89,6 +89,7 @@ pub(crate) async fn begin(api: &Api, wanted: StartTrace, idempotency_key: Option
         trigger_type: trigger_type.into(),
         triggered_by: CALLER.to_owned(),
         idempotency_key,
+        session_id,
     };
     let id = trigger.definition_id.clone();
     api.engine.trigger(trigger).await.map_err(|refused| match refused {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tower_domain::clock::Timestamp;
 use tower_domain::id::{TaskId, TraceId};
+use tower_domain::json::Json;
 use tower_domain::name::Name;
 use tower_store::read;
 use utoipa::ToSchema;
@@ -73,6 +74,10 @@ pub(crate) struct RetryDeadLetters {
     /// Instead of `task_ids`: the newest of those that fit and whose trace has not been retried since, at most 1 000 in one request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) filter: Option<DeadLetterFilter>,
+    /// With one of `task_ids`: its trace runs again from that task, with these laid over its params key by key, as with `POST /traces/{id}/rerun`.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) params: Option<Json>,
     /// Only say which traces would be retried.
     pub(crate) dry_run: bool,
     /// For people, and for the audit.

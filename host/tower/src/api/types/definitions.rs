@@ -7,12 +7,13 @@ use tower_domain::clock::Timestamp;
 use tower_domain::code_ref::CodeRef;
 use tower_domain::definition::{AggregationPolicy, Capabilities, Definition, DefinitionSpec, ResourceProfile};
 use tower_domain::json::Json;
+use tower_domain::limit::RateLimit;
 use tower_domain::name::Name;
 use tower_domain::retry::RetryPolicy;
 use tower_domain::schedule::{self, LoopConfig};
 use utoipa::ToSchema;
 
-use super::{ActorType, Misfire, Overlap, ScheduleState, ScheduleType, Window};
+use super::{ActorType, ContainerBody, Firing, Misfire, Overlap, ScheduleState, ScheduleType, Window, WorkspaceAccess};
 use crate::api::extract::{fields, optional_fields};
 
 /// What a definition says.
@@ -33,7 +34,8 @@ pub(crate) struct SpecBody {
     /// A free word that the code is told.
     #[serde(default)]
     pub(crate) role: String,
-    /// Where its code is: `wasm://name[:tag]` or `wasm://sha256:…`.
+    /// Where its code is: `wasm://name[:tag]` or `wasm://sha256:…` (an uploaded component), `docker://image[:tag]` (a container),
+    /// `worker://queue` (outside workers that fetch steps), or `http://…` and `https://…` (an outside worker that is called).
     #[schema(value_type = String, example = "wasm://survey:latest")]
     pub(crate) code_ref: CodeRef,
     /// Free words for people and filters.
@@ -121,6 +123,26 @@ pub(crate) struct SpecBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) ends_at: Option<Timestamp>,
+    /// Tasks of it that run at once, over all traces and hosts; absent: as many as there is room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000000)]
+    pub(crate) max_concurrent: Option<u32>,
+    /// JSON Pointer (RFC 6901) into the params: tasks with the same value there share a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256, example = "/company")]
+    pub(crate) concurrency_key: Option<String>,
+    /// Tasks with one value of the key that run at once; 1 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000000)]
+    pub(crate) max_concurrent_per_key: Option<u32>,
+    #[serde(default, deserialize_with = "optional_fields", skip_serializing_if = "Option::is_none")]
+    pub(crate) rate_limit: Option<RateBody>,
+    /// Whether code outside of the host folds the results of its children: it is then handed the leg `AGGREGATE`. Else their outputs by key
+    /// are the task's. Components say it by what they export.
+    #[serde(default)]
+    pub(crate) folds: bool,
+    #[serde(default, deserialize_with = "optional_fields", skip_serializing_if = "Option::is_none")]
+    pub(crate) container: Option<ContainerBody>,
 }
 
 /// What an answer has and a request may repeat.
@@ -142,6 +164,9 @@ pub(crate) struct KnownFields {
     /// Taken and not used: the tower knows it.
     #[schema(value_type = Option<Value>)]
     pub(crate) next_at: Option<Json>,
+    /// Taken and not used: the tower knows it.
+    #[schema(value_type = Option<Value>)]
+    pub(crate) next_firings: Option<Json>,
 }
 
 /// What a definition says, as it is put.
@@ -219,6 +244,36 @@ pub(crate) struct LoopBody {
     #[serde(default)]
     #[schema(maximum = 31536000)]
     pub(crate) interval_sec: u32,
+}
+
+/// Tasks that begin in a while, over all traces and hosts: a bucket of `burst` tokens, refilled evenly with `max` in `per_sec` seconds.
+/// Every start takes one: retries and aggregations too.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = RateLimit)]
+pub(crate) struct RateBody {
+    /// Starts in a period.
+    #[schema(minimum = 1, maximum = 1000000)]
+    pub(crate) max: u32,
+    /// Seconds of the period.
+    #[schema(minimum = 1, maximum = 86400)]
+    pub(crate) per_sec: u32,
+    /// Starts at once after a while without any; `max` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000000)]
+    pub(crate) burst: Option<u32>,
+}
+
+impl From<RateLimit> for RateBody {
+    fn from(RateLimit { max, per_sec, burst }: RateLimit) -> Self {
+        Self { max, per_sec, burst }
+    }
+}
+
+impl From<RateBody> for RateLimit {
+    fn from(RateBody { max, per_sec, burst }: RateBody) -> Self {
+        Self { max, per_sec, burst }
+    }
 }
 
 /// How long to wait before retries: `initial_sec * factor^n`, at most `max_sec`.
@@ -301,6 +356,9 @@ pub(crate) struct CapabilitiesBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(crate) workspace: Option<Name>,
+    /// The workspace of the trace's session, shown at `/workspace`; not together with `workspace`. In a trace without a session there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<WorkspaceAccess>,
 }
 
 /// What a step may use.
@@ -349,7 +407,7 @@ impl From<SpecBody> for DefinitionSpec {
             max_layers: spec.max_layers,
             max_children: spec.max_children,
             aggregation: spec.aggregation.into(),
-            capabilities: Capabilities { workspace: spec.capabilities.workspace },
+            capabilities: Capabilities { workspace: spec.capabilities.workspace, session: spec.capabilities.session.map(Into::into) },
             resource_profile: ResourceProfile { memory_bytes, cpu_ms, log_bytes },
             is_active: spec.is_active,
             labels: spec.labels,
@@ -365,6 +423,12 @@ impl From<SpecBody> for DefinitionSpec {
             jitter_sec: spec.jitter_sec,
             starts_at: spec.starts_at,
             ends_at: spec.ends_at,
+            max_concurrent: spec.max_concurrent,
+            concurrency_key: spec.concurrency_key,
+            max_concurrent_per_key: spec.max_concurrent_per_key,
+            rate_limit: spec.rate_limit.map(Into::into),
+            folds: spec.folds,
+            container: spec.container.map(Into::into),
         }
     }
 }
@@ -388,7 +452,7 @@ impl From<DefinitionSpec> for SpecBody {
             max_layers: spec.max_layers,
             max_children: spec.max_children,
             aggregation: spec.aggregation.into(),
-            capabilities: CapabilitiesBody { workspace: spec.capabilities.workspace },
+            capabilities: CapabilitiesBody { workspace: spec.capabilities.workspace, session: spec.capabilities.session.map(Into::into) },
             resource_profile: spec.resource_profile.into(),
             is_active: spec.is_active,
             labels: spec.labels,
@@ -404,6 +468,12 @@ impl From<DefinitionSpec> for SpecBody {
             jitter_sec: spec.jitter_sec,
             starts_at: spec.starts_at,
             ends_at: spec.ends_at,
+            max_concurrent: spec.max_concurrent,
+            concurrency_key: spec.concurrency_key,
+            max_concurrent_per_key: spec.max_concurrent_per_key,
+            rate_limit: spec.rate_limit.map(Into::into),
+            folds: spec.folds,
+            container: spec.container.map(Into::into),
         }
     }
 }
@@ -420,13 +490,15 @@ pub(crate) struct DefinitionBody {
     pub(crate) created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) updated_at: Timestamp,
-    /// Where its schedule stands, if it has one; not in lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where its schedule stands; null: it has none.
     pub(crate) schedule_status: Option<ScheduleState>,
-    /// When it fires next; not in lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// When it fires next; null: not by itself, or not any more, or not while it is held.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) next_at: Option<Timestamp>,
+    /// Its next firings, where they were asked for (`?next=`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) next_firings: Option<Vec<Firing>>,
     #[serde(flatten)]
     pub(crate) spec: SpecBody,
 }
@@ -434,15 +506,20 @@ pub(crate) struct DefinitionBody {
 impl From<Definition> for DefinitionBody {
     fn from(definition: Definition) -> Self {
         let Definition { id, version, spec, created_at, updated_at } = definition;
-        Self { id, version, created_at, updated_at, schedule_status: None, next_at: None, spec: spec.into() }
+        Self { id, version, created_at, updated_at, schedule_status: None, next_at: None, next_firings: None, spec: spec.into() }
     }
 }
 
 impl DefinitionBody {
     /// With where its schedule stands.
     pub(crate) fn with(mut self, schedule: Option<schedule::Schedule>) -> Self {
+        self.stand(schedule);
+        self
+    }
+
+    /// Says where its schedule stands.
+    pub(crate) fn stand(&mut self, schedule: Option<schedule::Schedule>) {
         self.schedule_status = schedule.as_ref().map(|schedule| schedule.state.into());
         self.next_at = schedule.and_then(|schedule| schedule.next_at);
-        self
     }
 }

@@ -2,23 +2,31 @@
 //! They read as well as write: the command line is a client like any other.
 
 mod bulk;
+mod containers;
 mod dead_letters;
 mod definitions;
 mod events;
 mod health;
+mod hosts;
+mod limits;
 mod modules;
 mod schedules;
+mod sessions;
 mod tasks;
 mod traces;
 mod words;
 
 pub(crate) use bulk::*;
+pub(crate) use containers::*;
 pub(crate) use dead_letters::*;
 pub(crate) use definitions::*;
 pub(crate) use events::*;
 pub(crate) use health::*;
+pub(crate) use hosts::*;
+pub(crate) use limits::*;
 pub(crate) use modules::*;
 pub(crate) use schedules::*;
+pub(crate) use sessions::*;
 pub(crate) use tasks::*;
 pub(crate) use traces::*;
 pub(crate) use words::*;

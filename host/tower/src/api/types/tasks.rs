@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tower_domain::aggregation::ChildCounts;
 use tower_domain::clock::Timestamp;
+use tower_domain::code_ref::Lane;
 use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::{Key, Name};
@@ -46,7 +47,7 @@ pub(crate) struct TaskBody {
     pub(crate) cancelling: bool,
     /// It is held: what runs may go on, and nothing begins.
     pub(crate) paused: bool,
-    /// Why it is not executing.
+    /// Why it is not executing. Where one task was asked for, siblings that it waits for are named; in lists, only where that is all of them.
     pub(crate) waiting_on: Vec<WaitingOn>,
     /// Keys of siblings. An aggregator of all its siblings names none.
     #[schema(value_type = Vec<String>)]
@@ -68,6 +69,10 @@ pub(crate) struct TaskBody {
     pub(crate) timeout_sec: u32,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) run_after: Option<Timestamp>,
+    #[serde(default)]
+    /// Where it waits for a place to run: `wasm`, `docker`, `http` or `worker/QUEUE`.
+    #[schema(value_type = String)]
+    pub(crate) lane: Lane,
     pub(crate) lease_owner: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) lease_expires_at: Option<Timestamp>,
@@ -96,6 +101,27 @@ pub(crate) struct TaskBody {
     /// Attempts that ended, oldest first, the last 200; only where one task was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempts: Option<Vec<AttemptBody>>,
+}
+
+impl TaskBody {
+    /// Says by their names which siblings are open; as many as [`NAMED_MAX`] stand for more.
+    pub(crate) fn name_open(&mut self, open: Vec<Key>) {
+        // Between its row and theirs it may have gone on: then its row says what can be said.
+        if !open.is_empty() {
+            let rest = if open.len() < NAMED_MAX { 0 } else { self.open_deps.saturating_sub(NAMED_MAX as u32) };
+            self.waiting_on = open_dependencies(open.iter(), rest, self.updated_at);
+        }
+    }
+}
+
+/// Siblings that are named before the others are counted.
+pub(crate) const NAMED_MAX: usize = 100;
+
+fn open_dependencies<'a>(named: impl Iterator<Item = &'a Key>, rest: u32, since: Timestamp) -> Vec<WaitingOn> {
+    let wait = |reference, open| WaitingOn { kind: WaitKind::Dependency, reference, open: Some(open), since, until: None };
+    let mut waits: Vec<WaitingOn> = named.take(NAMED_MAX).map(|key| wait(Some(key.to_string()), 1)).collect();
+    waits.extend((rest > 0).then(|| wait(None, rest)));
+    waits
 }
 
 impl From<Task> for TaskBody {
@@ -133,6 +159,7 @@ impl From<Task> for TaskBody {
             max_retries: task.max_retries,
             timeout_sec: task.timeout_sec,
             run_after: task.run_after,
+            lane: task.lane,
             lease_owner: task.lease_owner,
             lease_expires_at: task.lease_expires_at,
             fence: task.fence,
@@ -156,7 +183,8 @@ impl From<Task> for TaskBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct WaitingOn {
     pub(crate) kind: WaitKind,
-    /// Which one: a sibling's key.
+    /// Which one: a sibling's key; a limit, as `GET /limits` names it. Null: those that are not named, of a dependency those beyond the
+    /// first 100 or, in lists, all of them.
     #[serde(rename = "ref")]
     pub(crate) reference: Option<String>,
     /// How many of the kind are open.
@@ -184,7 +212,9 @@ pub(crate) enum WaitKind {
     Backoff,
     /// Somebody's order to go on.
     Pause,
-    /// A free place to run.
+    /// A limit of its definition, of its key, of its user, or of starts in a while.
+    Limit,
+    /// A free place to run, in the lane that `ref` names: a slot of a host, a container, or an outside worker that asks.
     Slot,
 }
 
@@ -196,13 +226,14 @@ fn waiting_on(task: &Task) -> Vec<WaitingOn> {
         Phase::Scheduled => vec![wait(WaitKind::Time, None, None, task.run_after)],
         Phase::Backoff => vec![wait(WaitKind::Backoff, None, None, task.run_after)],
         Phase::Paused => vec![wait(WaitKind::Pause, None, None, None)],
-        Phase::Queued => vec![wait(WaitKind::Slot, None, None, None)],
+        Phase::Queued if let Some(limit) = &task.limit => vec![wait(WaitKind::Limit, Some(limit.gate.to_string()), None, limit.opens_at)],
+        Phase::Queued => vec![wait(WaitKind::Slot, Some(task.lane.to_string()), None, None)],
         Phase::WaitingChildren => vec![wait(WaitKind::Children, None, Some(task.split_count.saturating_sub(task.completed_children)), None)],
         // Which of several are open is not in the task's own row: they are named when it is all of them, and counted otherwise.
         Phase::WaitingDeps if task.depends_on.len() == task.open_deps as usize => {
-            task.depends_on.iter().map(|key| wait(WaitKind::Dependency, Some(key.to_string()), Some(1), None)).collect()
+            open_dependencies(task.depends_on.iter(), task.open_deps.saturating_sub(NAMED_MAX as u32), task.updated_at)
         }
-        Phase::WaitingDeps => vec![wait(WaitKind::Dependency, None, Some(task.open_deps), None)],
+        Phase::WaitingDeps => open_dependencies(std::iter::empty(), task.open_deps, task.updated_at),
         Phase::Executing | Phase::Aggregating | Phase::Done | Phase::Cached | Phase::DeadLetter => Vec::new(),
     }
 }

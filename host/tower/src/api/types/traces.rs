@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tower_domain::clock::Timestamp;
 use tower_domain::control::ControlEvent;
-use tower_domain::id::{TaskId, TraceId};
+use tower_domain::id::{SessionId, TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::name::Name;
 use tower_domain::trace::{Counts, Trace};
@@ -43,6 +43,10 @@ pub(crate) struct StartTrace {
     /// For filters.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
+    /// The session that it is part of; its owner is the trace's.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "ulid")]
+    pub(crate) session_id: Option<SessionId>,
     /// `MANUAL` for a person, `API` (the default) for a program.
     #[serde(default = "by_api")]
     pub(crate) trigger_type: TriggerType,
@@ -73,6 +77,10 @@ pub(crate) struct TriggerOptions {
     /// For filters.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
+    /// The session that it is part of; its owner is the trace's.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "ulid")]
+    pub(crate) session_id: Option<SessionId>,
     /// `MANUAL` for a person, `API` (the default) for a program.
     #[serde(default = "by_api")]
     pub(crate) trigger_type: TriggerType,
@@ -84,15 +92,24 @@ fn by_api() -> TriggerType {
 
 impl Default for TriggerOptions {
     fn default() -> Self {
-        Self { params: Json::empty_object(), priority: None, run_at: None, window: None, user_id: None, labels: BTreeMap::new(), trigger_type: by_api() }
+        Self {
+            params: Json::empty_object(),
+            priority: None,
+            run_at: None,
+            window: None,
+            user_id: None,
+            labels: BTreeMap::new(),
+            session_id: None,
+            trigger_type: by_api(),
+        }
     }
 }
 
 impl StartTrace {
     /// The same, for the definition in the path.
     pub(crate) fn of(definition: Name, options: TriggerOptions) -> Self {
-        let TriggerOptions { params, priority, run_at, window, user_id, labels, trigger_type } = options;
-        Self { definition, params, priority, run_at, window, user_id, labels, trigger_type }
+        let TriggerOptions { params, priority, run_at, window, user_id, labels, session_id, trigger_type } = options;
+        Self { definition, params, priority, run_at, window, user_id, labels, session_id, trigger_type }
     }
 }
 
@@ -185,6 +202,10 @@ pub(crate) struct TraceBody {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) cron_trigger_time: Option<Timestamp>,
+    /// The session that it is part of.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "ulid")]
+    pub(crate) session_id: Option<SessionId>,
     pub(crate) labels: BTreeMap<String, String>,
     /// With the definition's `default_params` beneath.
     #[schema(value_type = Object)]
@@ -228,6 +249,7 @@ impl From<Trace> for TraceBody {
             idempotency_key: trace.idempotency_key,
             rerun_of: trace.rerun_of,
             cron_trigger_time: trace.cron_trigger_time,
+            session_id: trace.session_id,
             labels: trace.labels,
             params: trace.params,
             output,

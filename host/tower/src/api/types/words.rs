@@ -73,6 +73,30 @@ word!(
     ScheduleState for tower_domain::schedule::ScheduleState { Active, Paused, Completed, Cancelled }
 );
 word!(
+    /// How a container takes its step.
+    ContainerProtocol for tower_domain::container::Protocol { Command, Service }
+);
+word!(
+    /// How long a container lives.
+    ContainerMode for tower_domain::container::Mode { Ephemeral, Persistent }
+);
+word!(
+    /// What a container reaches.
+    ContainerNetwork for tower_domain::container::Network { None, Outside }
+);
+word!(
+    /// When an image is fetched.
+    ContainerPull for tower_domain::container::Pull { Missing, Never, Always }
+);
+word!(
+    /// Whether a session was used of late, was not, has its workspace in the artifact store, or takes no more traces.
+    SessionStatus for tower_domain::session::SessionStatus { Active, Idle, Archived, Closed }
+);
+word!(
+    /// What code may do in the workspace of its trace's session.
+    WorkspaceAccess for tower_domain::session::WorkspaceAccess { Read, ReadWrite }
+);
+word!(
     /// When tasks may run.
     Window for tower_domain::schedule::Window { Immediate, Scheduled, Nightly }
 );

@@ -32,7 +32,7 @@ pub(crate) struct Database {
 
 /// An invariant that does not hold.
 #[derive(Debug, Serialize)]
-struct Violated {
+pub(super) struct Violated {
     id: &'static str,
     says: &'static str,
     /// The first rows that break it.
@@ -58,11 +58,7 @@ pub(super) async fn look(file: &Path) -> Result<(Vec<Check>, Database), Failure>
         ),
     )];
     checks.push(integrity(&look).await.map_err(|error| not_readable(&error))?);
-    let violations = violations(&look).await.map_err(|error| not_readable(&error))?;
-    if violations.is_empty() {
-        checks.push(Check::ok("invariants", format!("all {} hold", ALL.len())));
-    }
-    checks.extend(violations.iter().map(violated));
+    let violations = invariants(&look.store, &mut checks).await.map_err(|error| not_readable(&error))?;
     if !look.was_still() {
         checks.push(Check::failed("database", "a tower began to write to it meanwhile, so that what was found may be wrong", "run this again"));
     }
@@ -78,12 +74,12 @@ pub(super) async fn look(file: &Path) -> Result<(Vec<Check>, Database), Failure>
     Ok((checks, database))
 }
 
-fn not_readable(error: &StoreError) -> Failure {
+pub(super) fn not_readable(error: &StoreError) -> Failure {
     let code = match error {
         StoreError::OtherSchema(_) => &codes::OTHER_SCHEMA,
         StoreError::InUse(_) => &codes::IN_USE,
         StoreError::Unusable(_) | StoreError::Migrate(_) | StoreError::Inconsistent { .. } => &codes::UNUSABLE,
-        StoreError::Database(_) | StoreError::Blobs { .. } => &codes::FAILED,
+        StoreError::Database(_) | StoreError::Raced | StoreError::Unreachable(_) | StoreError::Silent(_) | StoreError::Blobs { .. } => &codes::FAILED,
     };
     Failure::own(code, causes(error))
 }
@@ -97,14 +93,19 @@ async fn integrity(look: &Look) -> Result<Check, StoreError> {
     })
 }
 
-async fn violations(look: &Look) -> Result<Vec<Violated>, StoreError> {
+/// Asks about all invariants, and says what was found.
+pub(super) async fn invariants(store: &dyn Inspect, checks: &mut Vec<Check>) -> Result<Vec<Violated>, StoreError> {
     let mut violations = Vec::new();
     for invariant in ALL {
-        let rows = look.store.violations(*invariant).await?;
+        let rows = store.violations(*invariant).await?;
         if !rows.is_empty() {
             violations.push(Violated { id: invariant.id, says: invariant.says, rows });
         }
     }
+    if violations.is_empty() {
+        checks.push(Check::ok("invariants", format!("all {} hold", ALL.len())));
+    }
+    checks.extend(violations.iter().map(violated));
     Ok(violations)
 }
 
@@ -116,5 +117,5 @@ fn violated(violated: &Violated) -> Check {
     if rows.len() > ROWS_SHOWN_MAX {
         lines.push("…; --json shows more".to_owned());
     }
-    Check { help: Some("keep a copy of the file, and please report this".to_owned()), ..Check::new(id, Verdict::Failed, lines.join("\n")) }
+    Check { help: Some("keep a copy of the database, and please report this".to_owned()), ..Check::new(id, Verdict::Failed, lines.join("\n")) }
 }

@@ -2,14 +2,15 @@
 //!
 //! - [`environment`]: what modules are built with, and what this machine gives
 //! - [`server`]: the address, and who answers there
-//! - [`database`]: a database file and its invariants
+//! - [`database`]: a database file and its invariants; [`postgres`]: a PostgreSQL database and the same
 
 mod database;
 mod environment;
 mod limits;
+mod postgres;
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use super::Context;
 use super::failure::{Exit, Failure};
 use super::term::{Term, one_line};
 use crate::api::types::Status;
-use crate::config::SettingsArgs;
+use crate::config::{SettingsArgs, is_postgres};
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -27,7 +28,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long, conflicts_with = "db")]
     fix: bool,
     /// Look at this database and nothing else; it is not changed, and a tower may be working on it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE|postgres://…")]
     db: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingsArgs,
@@ -87,13 +88,29 @@ struct Findings {
     verdict: Verdict,
     checks: Vec<Check>,
     /// The database, where one was looked at.
-    database: Option<database::Database>,
+    database: Option<Found>,
+}
+
+/// A database that was looked at.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Found {
+    Sqlite(database::Database),
+    Postgres(postgres::PostgresDatabase),
+}
+
+/// Looks at a file, or at what the address is of.
+async fn look(place: &Path) -> Result<(Vec<Check>, Found), Failure> {
+    match place.to_str().filter(|text| is_postgres(text)) {
+        Some(url) => postgres::look(url).await.map(|(checks, found)| (checks, Found::Postgres(found))),
+        None => database::look(place).await.map(|(checks, found)| (checks, Found::Sqlite(found))),
+    }
 }
 
 pub(crate) async fn run(args: DoctorArgs, matches: &ArgMatches, context: &Context) -> Result<(), Failure> {
     let (checks, database) = match &args.db {
         Some(file) => {
-            let (checks, database) = database::look(file).await?;
+            let (checks, database) = look(file).await?;
             (checks, Some(database))
         }
         None => everything(&args, matches, context).await?,
@@ -104,7 +121,7 @@ pub(crate) async fn run(args: DoctorArgs, matches: &ArgMatches, context: &Contex
     if verdict == Verdict::Failed { Err(Failure::silent(Exit::Failed)) } else { Ok(()) }
 }
 
-async fn everything(args: &DoctorArgs, matches: &ArgMatches, context: &Context) -> Result<(Vec<Check>, Option<database::Database>), Failure> {
+async fn everything(args: &DoctorArgs, matches: &ArgMatches, context: &Context) -> Result<(Vec<Check>, Option<Found>), Failure> {
     let serve = super::settings(&args.settings, matches)?.serve;
     let mut checks = environment::toolchain(args.fix);
     checks.push(match serve.clone().check() {
@@ -117,12 +134,12 @@ async fn everything(args: &DoctorArgs, matches: &ArgMatches, context: &Context) 
     checks.push(environment::clock());
     checks.push(server::port(serve.listen).await);
     checks.extend(server::server(context).await?);
-    let file = serve.data_dir.join("tower.db");
-    if !file.exists() {
+    let file = serve.database.clone().map_or_else(|| serve.data_dir.join("tower.db"), PathBuf::from);
+    if serve.database.is_none() && !file.exists() {
         checks.push(Check::skipped("database", format!("there is none at {} yet", file.display())));
         return Ok((checks, None));
     }
-    match database::look(&file).await {
+    match look(&file).await {
         Ok((found, database)) => {
             checks.extend(found);
             Ok((checks, Some(database)))

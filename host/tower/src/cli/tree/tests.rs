@@ -73,7 +73,7 @@ fn a_tree_says_state_time_and_why_it_waits() {
     ├─ ✓ fundamental  EXECUTION  SUCCESS     1.90s  score 0.87
     ├─ ● sentiment    EXECUTION  RUNNING     3.00s  ████░░░░  62%  filing 14 of 22
     ├─ ◌ technical    EXECUTION  PENDING            retry 2 of 2 in 4.00s  TOOL_UNAVAILABLE quote-feed …
-    └─ ◌ summary      GROUP_AGG  PENDING            waits for 2 siblings
+    └─ ◌ summary      GROUP_AGG  PENDING            waits for sentiment, technical
     ");
 }
 
@@ -123,4 +123,16 @@ fn the_lines_around_the_tree() {
     ended.partial = true;
     ended.counts.failed = 1;
     assert_eq!(summary(&PLAIN, &ended, now()), "SUCCESS (partial)  11.2s  5 tasks, 1 failed");
+}
+
+#[test]
+fn what_waits_for_many_siblings_names_a_few_and_counts_them_where_they_were_not_all_read() {
+    let keys: Vec<String> = (1..=6).map(|n| format!("c{n}")).collect();
+    let mut tasks = vec![task(0, None, "root", "AGENT", "WAITING_CHILDREN", serde_json::json!({ "split_count": 7 }))];
+    tasks.push(task(7, Some(0), "late", "EXECUTION", "WAITING_DEPS", serde_json::json!({ "open_deps": 5, "depends_on": keys })));
+    tasks.extend((1..=6).map(|n| task(n, Some(0), &format!("c{n}"), "EXECUTION", if n == 2 { "DONE" } else { "QUEUED" }, serde_json::json!({}))));
+    let drawn = |tasks: &[TaskBody]| lines(&PLAIN, Window::WHOLE, &trace("RUNNING", 8), tasks, now()).join("\n");
+    assert!(drawn(&tasks).contains("waits for c1, c3, c4, c5 and 1 more"), "{}", drawn(&tasks));
+    tasks.pop();
+    assert!(drawn(&tasks).contains("waits for 5 siblings"), "{}", drawn(&tasks));
 }

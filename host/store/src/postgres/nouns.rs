@@ -1,0 +1,38 @@
+//! Tasks with the paths to them.
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use tower_domain::id::TaskId;
+use tower_domain::task::Task;
+
+use super::rows::{Columns, Params};
+use super::statements;
+use crate::StoreError;
+use crate::rows::nouns;
+
+statements! {
+    // From the parents of a page's tasks up to the roots.
+    ANCESTORS = "WITH RECURSIVE up (id, parent_id) AS ( \
+             SELECT t.id, t.parent_id FROM tasks AS t WHERE t.id = ANY($1) \
+             UNION SELECT t.id, t.parent_id FROM up JOIN tasks AS t ON t.id = up.parent_id) \
+         SELECT id, parent_id FROM up";
+}
+
+/// Reads rows of `task_columns`, and finds the paths to them.
+pub(super) async fn tasks(conn: &mut PgConnection, rows: &[PgRow]) -> Result<Vec<Task>, StoreError> {
+    let mut tasks: Vec<Task> = rows.iter().map(nouns::task).collect::<Result<_, _>>()?;
+    let parents = nouns::parents(&tasks);
+    let mut above: HashMap<TaskId, Option<TaskId>> = HashMap::new();
+    if !parents.is_empty() {
+        let mut params = Params::new();
+        params.ids(&parents);
+        for row in &sqlx::query_with(ANCESTORS, params.into_list()).fetch_all(conn).await? {
+            let mut columns = Columns::of(row, "tasks");
+            above.insert(columns.id()?, columns.opt_id()?);
+        }
+    }
+    nouns::set_paths(&mut tasks, &above);
+    Ok(tasks)
+}

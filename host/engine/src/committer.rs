@@ -69,6 +69,12 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
         // A host whose leases may be over renews them before it begins anything, and so with whatever it commits next.
         let held = (upkeep_pace.is_due(Instant::now()) | inner.has_lapsed()).then(|| inner.claims.held());
         let look = (look_pace.is_due(Instant::now()) && inner.config.shared) | inner.company.take_look();
+        if look {
+            // Another host may have a slot for them now.
+            for held in inner.claims.take_stale() {
+                inner.settle(&held.claimed, inner.clock.now(), SettledEnd::Released);
+            }
+        }
         while orders.len() < BATCH_MAX
             && let Ok(order) = from.orders.try_recv()
         {

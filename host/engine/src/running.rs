@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tower_domain::code_ref::Lane;
 use tower_domain::id::TaskId;
 use tower_domain::lifecycle::CRASHES_MAX;
@@ -83,6 +85,34 @@ impl Orders {
     }
 }
 
+/// What a claim that has not begun may wait for, about: longer than a claim takes, and shorter than others notice that they do nothing.
+const AHEAD_FOR: Duration = Duration::from_secs(1);
+
+/// How many steps ended lately: what can be claimed ahead without lying about.
+#[derive(Debug)]
+struct Tempo {
+    since: Instant,
+    ended: u32,
+    ended_before: u32,
+}
+
+impl Tempo {
+    fn new() -> Self {
+        Self { since: Instant::now(), ended: 0, ended_before: 0 }
+    }
+
+    /// Steps that ended in one of the last two spans of [`AHEAD_FOR`].
+    fn lately(&mut self) -> u32 {
+        let over = self.since.elapsed();
+        if over >= AHEAD_FOR {
+            let ended = std::mem::take(&mut self.ended);
+            self.ended_before = if over < 2 * AHEAD_FOR { ended } else { 0 };
+            self.since = Instant::now();
+        }
+        self.ended.max(self.ended_before)
+    }
+}
+
 /// A claim that waits for a slot, or runs.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -90,7 +120,6 @@ pub(crate) struct Held {
     pub(crate) orders: Arc<Orders>,
 }
 
-#[derive(Default)]
 struct Inner {
     /// By id, so that whatever is done to all of them is done in the same order on every run.
     orders: BTreeMap<TaskId, Arc<Orders>>,
@@ -103,6 +132,7 @@ struct Inner {
     running: u32,
     /// Claims of other lanes, all of which run: executors say how many they can hold.
     elsewhere: BTreeMap<Lane, u32>,
+    tempo: Tempo,
     taking: bool,
     draining: bool,
 }
@@ -157,7 +187,18 @@ pub(crate) struct Claims {
 
 impl Claims {
     pub(crate) fn new(slots: u32, ahead_max: u32) -> Self {
-        Self { inner: Mutex::new(Inner { taking: true, ..Inner::default() }), slots, ahead_max, idle: Notify::new() }
+        let inner = Inner {
+            orders: BTreeMap::new(),
+            ahead: VecDeque::new(),
+            doubtful: VecDeque::new(),
+            doubted: None,
+            running: 0,
+            elsewhere: BTreeMap::new(),
+            tempo: Tempo::new(),
+            taking: true,
+            draining: false,
+        };
+        Self { inner: Mutex::new(inner), slots, ahead_max, idle: Notify::new() }
     }
 
     /// How many more may be claimed of lanes other than that of the process, where executors can hold so many.
@@ -173,13 +214,27 @@ impl Claims {
         slots.into_iter().filter_map(free).collect()
     }
 
-    /// How many more of [`Lane::Process`] may be claimed.
+    /// How many more of [`Lane::Process`] may be claimed: for every free slot, and as many ahead as ended lately. Where steps take long,
+    /// what waits stays where any host finds it.
     pub(crate) fn room(&self) -> u32 {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         if !inner.taking || inner.draining {
             return 0;
         }
-        (self.slots + self.ahead_max).saturating_sub(inner.running + inner.ahead())
+        let ahead_max = self.ahead_max.min(inner.tempo.lately());
+        (self.slots + ahead_max).saturating_sub(inner.running + inner.ahead())
+    }
+
+    /// Takes out the claims that will not begin soon, the latest first: steps have become longer since they were claimed.
+    pub(crate) fn take_stale(&self) -> Vec<Held> {
+        let mut inner = self.inner.lock();
+        let keep = inner.tempo.lately() as usize;
+        let from = keep.min(inner.ahead.len());
+        let stale: Vec<Held> = inner.ahead.split_off(from).into();
+        for held in &stale {
+            inner.orders.remove(&held.claimed.task_id);
+        }
+        stale
     }
 
     /// Takes new claims in; answers those that can begin now. Of a host that takes nothing any more they come back.
@@ -224,6 +279,7 @@ impl Claims {
             inner.doubted = None;
         }
         if *lane == Lane::Process {
+            inner.tempo.ended = inner.tempo.ended.saturating_add(1);
             if let Some(held) = inner.pop() {
                 return Some(held);
             }

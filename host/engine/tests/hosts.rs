@@ -68,6 +68,28 @@ async fn work_goes_to_whoever_has_room_and_no_task_runs_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_busy_host_claimed_ahead_runs_where_there_is_a_slot() {
+    let store = database().await;
+    let (a, b) = (join(&store, "a", EngineConfig { slots: 2, claims_ahead: 50, ..config() }).await, join(&store, "b", slots(20)).await);
+    b.engine.drain_host("b", true).await.unwrap();
+    until("b to take no more", async || !b.engine.load().accepting).await;
+    // While steps are short, it claims as many as end; then they take for ever, and those that it has claimed by then wait for nothing.
+    let short = a.trigger(r#"{"do":"split","n":2000,"of":"nothing"}"#).await;
+    until("a to claim ahead", async || a.engine.load().claimed_ahead > 10).await;
+    let long = a.trigger(r#"{"do":"split","n":20,"of":"wait"}"#).await;
+    until("a to be busy", async || a.script.now.load(Ordering::SeqCst) == 2 && b.engine.stores().read.trace(long).await.unwrap().unwrap().counts.running >= 2)
+        .await;
+    b.engine.drain_host("b", false).await.unwrap();
+    until("b to run the rest", async || b.engine.load().running == 18).await;
+    assert_eq!((a.engine.load().running, a.engine.load().claimed_ahead), (2, 0));
+    cancel(&b, long).await;
+    assert_eq!(b.ended(long).await.status, Status::Cancelled);
+    assert_eq!(b.ended(short).await.counts.success, 2001);
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_given_to_one_host_is_heard_by_the_step_on_another() {
     let store = database().await;
     let (a, b) = (join(&store, "a", slots(0)).await, join(&store, "b", slots(4)).await);

@@ -85,7 +85,7 @@ async fn an_image_is_fetched_when_it_is_missing_or_always() {
     let engine = Engine::shared();
     let (address, shelf) = registry().await;
     publish(engine, IMAGE, &shelf);
-    let image = format!("{address}/step:v1");
+    let image = format!("{address}/fetched:v1");
     let host = tower(&[]).await;
     let asked = || std::mem::take(&mut shelf.lock().asked);
     for pull in ["MISSING", "ALWAYS"] {
@@ -94,7 +94,7 @@ async fn an_image_is_fetched_when_it_is_missing_or_always() {
     for (pull, is_asked) in [("MISSING", true), ("MISSING", false), ("ALWAYS", true), ("ALWAYS", true)] {
         let trace = host.run(&pull.to_lowercase(), json!({ "do": "echo", "x": 1 })).await;
         assert_eq!((&trace["status"], &trace["output"]["params"]["x"]), (&json!("SUCCESS"), &json!(1)), "{pull}: {trace}");
-        assert_eq!(asked() > 0, is_asked, "{pull}");
+        assert_eq!(asked() > 0, is_asked, "{pull} of {image}: {trace}");
     }
     let first = shelf.lock().tag.clone();
     assert!(ran_as(&host, "always").await.contains(&first), "the content that it runs is in the log");
@@ -107,7 +107,7 @@ async fn an_image_is_fetched_when_it_is_missing_or_always() {
     assert!(ran_as(&host, "always").await.contains(&second));
     assert!(ran_as(&host, "missing").await.contains(&second));
     // A registry that has no such image says so, and that ends the task.
-    define(&host, "other", json!({ "code_ref": format!("docker://{address}/step@sha256:{}", "0".repeat(64)), "max_retries": 3 })).await;
+    define(&host, "other", json!({ "code_ref": format!("docker://{address}/fetched@sha256:{}", "0".repeat(64)), "max_retries": 3 })).await;
     let trace = host.run("other", json!({})).await;
     assert_eq!(code(&trace), "IMAGE_MISSING", "{trace}");
 }
@@ -133,9 +133,10 @@ fn saved_root(engine: &Engine) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_not_there_is_named_and_what_is_here_is_no_way_out() {
     let engine = Engine::shared();
-    // A port that nobody listens at.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let image = format!("{nobody}/step:v1");
+    // A port that nobody listens at, and that nobody else is given meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let image = format!("{}/step:v1", taken.local_addr().unwrap());
     engine.ask(&["tag", IMAGE, &image]);
     let host = tower(&[]).await;
     for pull in ["MISSING", "ALWAYS"] {

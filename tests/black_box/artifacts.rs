@@ -65,10 +65,10 @@ async fn hosts_that_share_a_bucket_run_what_one_of_them_was_sent_and_wait_out_it
     let url = ended["output_ref"].as_str().unwrap_or_else(|| panic!("{ended}"));
     let bytes = first.request(reqwest::Method::GET, url).send().await.unwrap().bytes().await.unwrap();
     assert_eq!(bytes.len(), 200_000);
-    // The module, the output once, and the mark.
+    // The module, an output of each trace, and the mark.
     second.run("probe", large.clone()).await;
     let listed = server.ask("GET", "/hosts?list-type=2", "");
-    assert_eq!(listed.matches("<Key>tower/").count(), 3, "{listed}");
+    assert_eq!(listed.matches("<Key>tower/").count(), 4, "{listed}");
     // While the bucket is away, a large output waits for it, and nothing runs twice.
     way.cut(true);
     let trace = first.trigger("probe", json!({ "do": "big_output", "bytes": 300_000 })).await;

@@ -24,9 +24,6 @@ use crate::observer::Observer;
 use crate::running::Claims;
 use crate::scheduler::SchedulerBell;
 
-/// What stands before the digest in an `output_ref`.
-pub const ARTIFACT_URL: &str = "/api/v1/artifacts/";
-
 /// What every part of the engine shares.
 pub(crate) struct Inner {
     pub(crate) config: EngineConfig,

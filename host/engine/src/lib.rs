@@ -13,7 +13,7 @@
 //! - `ledger`: for tests: what steps did, told by another witness than the database
 //! - `running`: the claims that this host holds; `journal`: which of them to suspect after a crash
 //! - `scheduler`: fires definitions at their instants; [`schedules`]: orders about that
-//! - `retention`: deletes traces that ended long ago
+//! - `retention`: deletes traces that ended long ago, and their large outputs
 //! - `hosts`: this host among others on one database
 //! - `catalog`: definitions in memory, and schemas compiled once
 //! - [`feed`]: live events to any number of readers, bounded
@@ -44,4 +44,4 @@ mod step_host;
 
 pub use config::EngineConfig;
 pub use engine::{Engine, StartError};
-pub use inner::ARTIFACT_URL;
+pub use tower_store::artifacts::ARTIFACT_URL;

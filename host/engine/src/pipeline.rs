@@ -17,12 +17,13 @@ use tower_domain::split::Splitter;
 use tower_domain::step::{Executor, FailureClass, Settled, Signal, Step, StepEnd, StepFailure, StepHost, Stop};
 use tower_domain::task::{INLINE_OUTPUT_BYTES_MAX, Output, Status};
 use tower_store::StoreError;
+use tower_store::artifacts::{self, ARTIFACT_URL, Origin};
 use tower_store::fault::{self, Point};
 use tower_store::work::{Answer, Claimed, Command, RoundEnd, Settle, SettledEnd};
 
 use crate::catalog::Loaded;
 use crate::committer::{RETRY_AFTER, chain};
-use crate::inner::{ARTIFACT_URL, Inner};
+use crate::inner::Inner;
 use crate::ledger;
 use crate::observer::Observer;
 use crate::running::{Held, Orders};
@@ -216,7 +217,7 @@ impl Inner {
             Some(Output::Ref(url)) => {
                 let missing = |why: String| StepEnd::Failed(StepFailure::retryable(codes::HOST_TROUBLE.name, format!("{url}: {why}")));
                 let digest: Digest = url.strip_prefix(ARTIFACT_URL).unwrap_or(&url).parse().map_err(|error| missing(format!("{error}")))?;
-                let bytes = patiently(orders, || self.stores.blobs.get(&digest)).await.ok_or(StepEnd::Released)?;
+                let bytes = patiently(orders, || artifacts::get(&*self.stores.blobs, &digest)).await.ok_or(StepEnd::Released)?;
                 let bytes = bytes.map_err(|error| missing(error.to_string()))?;
                 let bytes = bytes.ok_or_else(|| missing("not in the artifact store".to_owned()))?;
                 String::from_utf8(bytes).map(|text| Some(Json::trusted(text))).map_err(|error| missing(error.to_string()))
@@ -226,7 +227,7 @@ impl Inner {
 
     async fn settled(&self, end: StepEnd, host: &EngineStepHost, loaded: &Loaded, claimed: &Claimed) -> SettledEnd {
         let end = match end {
-            StepEnd::Finished { output, last } => match self.keep(output, &host.orders).await {
+            StepEnd::Finished { output, last } => match self.keep(output, claimed, &host.orders).await {
                 Ok(output) => {
                     let children = host.take_plan().await;
                     return SettledEnd::Finished { output, children, round: round_end(&loaded.definition.spec, claimed, last) };
@@ -234,7 +235,7 @@ impl Inner {
                 Err(end) => end,
             },
             // What it split off is dropped with the rest of what it did, but for what it carries over.
-            StepEnd::Paused { carried } if host.orders.was_paused() => match self.keep(carried, &host.orders).await {
+            StepEnd::Paused { carried } if host.orders.was_paused() => match self.keep(carried, claimed, &host.orders).await {
                 Ok(carried) => return SettledEnd::Suspended { carried },
                 Err(end) => end,
             },
@@ -261,12 +262,15 @@ impl Inner {
     }
 
     /// Puts a large output into the artifact store.
-    async fn keep(&self, output: Json, orders: &Orders) -> Result<Output, StepEnd> {
+    async fn keep(&self, output: Json, claimed: &Claimed, orders: &Orders) -> Result<Output, StepEnd> {
         if output.as_str().len() <= INLINE_OUTPUT_BYTES_MAX {
             return Ok(Output::Inline(output));
         }
-        match patiently(orders, || self.stores.blobs.put(output.as_str().as_bytes().to_vec())).await {
-            Some(Ok(digest)) => Ok(Output::Ref(format!("{ARTIFACT_URL}{digest}"))),
+        let origin = Origin { trace_id: claimed.trace_id, task_id: claimed.task_id, fence: claimed.fence };
+        match patiently(orders, || artifacts::put(&self.stores, origin, output.as_str())).await {
+            Some(Ok(Some(digest))) => Ok(Output::Ref(artifacts::url_of(&digest))),
+            // The trace is gone, and the claim with it.
+            Some(Ok(None)) => Err(StepEnd::Released),
             Some(Err(error)) => Err(StepEnd::Failed(StepFailure::retryable(codes::HOST_TROUBLE.name, format!("the output could not be stored: {error}")))),
             None => Err(StepEnd::Released),
         }

@@ -78,7 +78,10 @@ async fn a_large_output_is_kept_apart_and_carried() {
     let trace = bench.run(r#"{"do":"large","n":200000}"#).await;
     let Some(Output::Ref(url)) = trace.output else { panic!("{:?}", trace.output) };
     let digest = url.strip_prefix(tower_engine::ARTIFACT_URL).unwrap().parse().unwrap();
-    assert_eq!(bench.engine.stores().blobs.get(&digest).await.unwrap().unwrap().len(), 200_002);
+    let stores = bench.engine.stores();
+    assert_eq!(tower_store::artifacts::get(&*stores.blobs, &digest).await.unwrap().unwrap().len(), 200_002);
+    // The same from another trace is kept apart, so that each can go by itself.
+    assert_ne!(bench.run(r#"{"do":"large","n":200000}"#).await.output, Some(Output::Ref(url)));
     bench.stop().await;
 }
 

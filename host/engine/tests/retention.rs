@@ -5,17 +5,21 @@
 mod scripted;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use scripted::{Scripted, config, name};
+use async_trait::async_trait;
+use scripted::{Bench, Scripted, config, name};
 use tower_domain::clock::ManualClock;
+use tower_domain::code_ref::Digest;
 use tower_domain::id::MonotonicIds;
 use tower_domain::schedule::ScheduleState;
-use tower_engine::{Engine, EngineConfig};
-use tower_store::blobs::MemoryBlobs;
-use tower_store::invariants;
+use tower_domain::task::Output;
+use tower_engine::{ARTIFACT_URL, Engine, EngineConfig};
+use tower_store::blobs::{BlobStore, MemoryBlobs};
 use tower_store::read::{PageRequest, TraceFilter};
 use tower_store::sqlite::{self, SqliteOptions};
+use tower_store::{StoreError, invariants};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -79,4 +83,70 @@ async fn an_engine_deletes_by_itself_what_is_old_when_it_starts() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     engine.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Deletes nothing while it is told so.
+#[derive(Default)]
+struct Clinging {
+    bytes: MemoryBlobs,
+    clings: AtomicBool,
+}
+
+#[async_trait]
+impl BlobStore for Clinging {
+    async fn put(&self, bytes: Vec<u8>) -> Result<Digest, StoreError> {
+        self.bytes.put(bytes).await
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        self.bytes.get(digest).await
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<(), StoreError> {
+        if self.clings.load(Ordering::SeqCst) {
+            return Err(StoreError::Blobs { what: "removing".to_owned(), source: std::io::ErrorKind::PermissionDenied.into() });
+        }
+        self.bytes.delete(digest).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_outputs_go_with_their_traces_once_the_artifact_store_lets_them() {
+    let clock = Arc::new(ManualClock::at_micros(1_700_000_000_000_000));
+    let store = sqlite::open(SqliteOptions::memory()).await.unwrap();
+    let ids = Arc::new(MonotonicIds::new(clock.clone()));
+    let blobs = Arc::new(Clinging::default());
+    let config = EngineConfig { retention: Some(48 * HOUR), ..config() };
+    let script = Arc::new(Scripted::default());
+    let engine = Engine::start(config, store.stores(blobs.clone()), vec![script.clone()], clock.clone(), ids).await.unwrap();
+    engine.put_definition(&name("work"), serde_json::from_str(r#"{"actor_type":"AGENT","code_ref":"wasm://x"}"#).unwrap(), None).await.unwrap();
+    let bench = Bench { engine, script, store };
+    // More than are deleted at a time.
+    let mut traces = Vec::new();
+    for _ in 0..120 {
+        traces.push(bench.trigger(r#"{"do":"large","n":70000}"#).await);
+    }
+    let mut outputs: Vec<Digest> = Vec::new();
+    for trace in traces {
+        let Some(Output::Ref(url)) = bench.ended(trace).await.output else { panic!("it is large") };
+        outputs.push(url.strip_prefix(ARTIFACT_URL).unwrap().parse().unwrap());
+    }
+    let left = async || {
+        let mut left = 0;
+        for digest in &outputs {
+            left += usize::from(blobs.get(digest).await.unwrap().is_some());
+        }
+        left
+    };
+    assert_eq!((bench.engine.retire_old().await.unwrap(), left().await), (0, 120));
+    clock.advance(49 * HOUR);
+    blobs.clings.store(true, Ordering::SeqCst);
+    assert!(bench.engine.retire_old().await.is_err());
+    let traces = bench.engine.stores().read.traces(&TraceFilter::default(), &PageRequest { after: None, limit: 500 }).await.unwrap().items;
+    assert_eq!((traces.len(), left().await), (0, 120), "the traces are gone, and what they left is not");
+    assert_eq!(bench.engine.stores().artifacts.ownerless(500).await.unwrap().len(), 120);
+    blobs.clings.store(false, Ordering::SeqCst);
+    assert_eq!((bench.engine.retire_old().await.unwrap(), left().await), (0, 0));
+    assert!(bench.engine.stores().artifacts.ownerless(500).await.unwrap().is_empty());
+    bench.stop().await;
 }

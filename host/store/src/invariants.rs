@@ -90,4 +90,6 @@ invariants! {
     "I44" "a gate counts the tasks that have passed it and not left"
     "I45" "whoever waits at a gate is looked at again: somebody has passed it, or it opens by time"
     "I46" "a queued task that passed its gates waits in its own lane"
+    "I47" "an artifact is nobody's, or goes with a trace that is there or being deleted"
+    "I48" "an artifact that is nobody's is no task's and no round's"
 }

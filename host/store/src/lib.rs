@@ -7,6 +7,8 @@
 //! - [`definitions`], [`modules`], [`blobs`]: what people put in
 //! - [`schedules`]: which definitions fire by themselves, and when next
 //! - [`sessions`]: users' continuing work over several traces
+//! - [`artifacts`]: large outputs among the bytes, and which trace they go with
+//! - [`retention`]: what is kept no longer
 //! - [`hosts`], [`news`]: who works on the database, and what they tell each other
 //! - `apply`: one batch as a unit of work, the same for every back end: loads rows, asks `tower_domain::lifecycle`, writes rows
 //! - `rows`: between columns and the domain, the same for every back end
@@ -17,6 +19,7 @@
 //! Invariants: no row type leaves its back end's folder; a step's outcome, its children, the counters that it changes, the dependents
 //! that it releases and its events are written in one transaction or not at all; a write that carries a stale fence changes nothing.
 
+pub mod artifacts;
 pub mod blobs;
 pub mod definitions;
 pub mod fault;
@@ -57,6 +60,8 @@ pub struct Stores {
     pub sessions: Arc<dyn sessions::SessionStore>,
     /// Keeps what is known of hosts.
     pub hosts: Arc<dyn hosts::HostStore>,
+    /// Keeps whose large outputs are.
+    pub artifacts: Arc<dyn artifacts::ArtifactStore>,
     /// Deletes what is kept no longer.
     pub retention: Arc<dyn retention::RetentionStore>,
     /// What hosts tell each other.

@@ -1,8 +1,9 @@
 //! What is kept no longer: ended traces, with all that is known of them.
 //!
 //! A trace goes in pieces, so that no transaction is long: its own row first, with what refers to it, and from then on it is not there for
-//! anybody who asks; then its events and tasks, over as many transactions as they take. What was begun is remembered and gone on with,
-//! by whichever host comes next.
+//! anybody who asks; then its events and tasks, over as many transactions as they take; last, its artifacts are passed on to those who have
+//! taken its results over, or are nobody's from then on ([`crate::artifacts`]). What was begun is remembered and gone on with, by whichever
+//! host comes next.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub(crate) const TRACES_MAX: usize = 50;
 pub struct Retired {
     /// Traces that are not there any more.
     pub traces: u64,
-    /// Rows of events and tasks that were deleted.
+    /// Rows of events and tasks that were deleted, and artifacts that were passed on.
     pub rows: u64,
     /// Whether there is more to do at once.
     pub more: bool,

@@ -31,7 +31,7 @@ use crate::life::Life;
 
 /// The stores of one life.
 pub(crate) fn around(stores: Stores, life: &Arc<Life>) -> Stores {
-    let sessions = stores.sessions.clone();
+    let (sessions, artifacts) = (stores.sessions.clone(), stores.artifacts.clone());
     let seam = Arc::new(Seam { blobs: stores.blobs.clone(), stores, life: life.clone() });
     Stores {
         work: seam.clone(),
@@ -43,6 +43,7 @@ pub(crate) fn around(stores: Stores, life: &Arc<Life>) -> Stores {
         hosts: seam.clone(),
         news: seam.clone(),
         blobs: seam.blobs.clone(),
+        artifacts,
         retention: seam.stores.retention.clone(),
     }
 }

@@ -13,7 +13,8 @@ const WHOLE_TABLES: &str = "SET LOCAL statement_timeout = 0; SET LOCAL enable_se
      SET LOCAL enable_mergejoin = on; SET LOCAL enable_bitmapscan = on; SET LOCAL join_collapse_limit = 8";
 
 /// What the queries say, and how it is said here.
-const DIALECT: [(&str, &str); 4] = [
+const DIALECT: [(&str, &str); 5] = [
+    ("lower(hex(a.digest))", "encode(a.digest, 'hex')"),
     ("hex(", "text("),
     ("payload ->>", "payload::json ->>"),
     ("t.gates ->>", "t.gates::json ->>"),

@@ -14,7 +14,7 @@
 //! - `definitions`, `modules`: what people put in; `schedules`: when definitions fire by themselves; `sessions`: users' continuing work
 //! - `blobs`: bytes, where no other place is named for them
 //! - `hosts`: who works on the database, and what they tell each other
-//! - `retention`: deletes what is kept no longer
+//! - `artifacts`: which trace large outputs go with; `retention`: deletes what is kept no longer
 //! - `check`: the queries behind [`crate::invariants`]
 //!
 //! A batch is one READ COMMITTED transaction. **A trace's row is the lock of its tasks**: whoever loads tasks to change them holds their
@@ -22,6 +22,7 @@
 //! traces, and left to others where they hold it. So hosts wait for each other only at the beginning of a batch, and the order is always:
 //! the gates of limits where there are any, traces, schedules, the rest. What slips through all the same, PostgreSQL finds, and the batch is run again.
 
+mod artifacts;
 mod blobs;
 mod check;
 mod definitions;
@@ -138,6 +139,7 @@ impl PostgresStore {
             schedules: this.clone(),
             sessions: this.clone(),
             hosts: this.clone(),
+            artifacts: this.clone(),
             retention: this.clone(),
             news: this,
             blobs,

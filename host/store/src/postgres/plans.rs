@@ -12,8 +12,8 @@ use tower_test_postgres::Cluster;
 
 use super::values::Rows;
 use super::{
-    PostgresOptions, blobs, definitions, hosts, lists, modules, nouns, open, read, results, retention, schedules, sessions, tx_gates, tx_queue, tx_read,
-    tx_write,
+    PostgresOptions, artifacts, blobs, definitions, hosts, lists, modules, nouns, open, read, results, retention, schedules, sessions, tx_gates, tx_queue,
+    tx_read, tx_write,
 };
 
 /// Statements that sort, and why what they sort is bounded.
@@ -149,7 +149,8 @@ const WALKED: &[(&str, &str)] = &[
 ];
 
 fn all() -> Vec<(String, &'static str)> {
-    let files: [(&str, &[(&str, &'static str)]); 15] = [
+    let files: [(&str, &[(&str, &'static str)]); 16] = [
+        ("artifacts", artifacts::STATEMENTS),
         ("blobs", blobs::STATEMENTS),
         ("hosts", hosts::STATEMENTS),
         ("tx_gates", tx_gates::STATEMENTS),
@@ -238,6 +239,11 @@ async fn what_readers_and_claims_ask_most_uses_the_index_made_for_it() {
         ("schedules::RELEASE", "schedules_waiting"),
         ("schedules::ORDERS_OF_TRACE", "control_events_by_trace"),
         ("schedules::ORDERS_OF_DEFINITION", "control_events_by_definition"),
+        ("artifacts::OWNERLESS", "artifacts_by_trace"),
+        ("retention::PASS_ON", "artifacts_by_trace"),
+        ("retention::PASS_ON", "tasks_by_output_ref"),
+        ("retention::PASS_ON", "tasks_by_carried_ref"),
+        ("retention::PASS_ON", "rounds_by_output_ref"),
         ("UPDATE_TASKS", "tasks_pkey"),
         ("UPDATE_TRACES", "traces_pkey"),
     ] {

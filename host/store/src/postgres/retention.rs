@@ -11,10 +11,12 @@ use tower_domain::name::Name;
 use super::rows::{Bind, Cells, Columns, Params};
 use super::{PostgresStore, statements};
 use crate::StoreError;
+use crate::artifacts::BEFORE_DIGITS;
 use crate::retention::{RetentionStore, Retired, TRACES_MAX};
 
 statements! {
     RETIRING = "SELECT r.trace_id FROM retired AS r ORDER BY r.trace_id LIMIT $1";
+    // Whoever takes results over from one holds it, to the end: it is left for now, or what was taken over is seen.
     ENDED = "SELECT t.trace_id, t.definition_id, t.cron_trigger_time, t.idempotency_key FROM traces AS t \
          WHERE t.finished_at < $1 ORDER BY t.finished_at LIMIT $2 FOR UPDATE SKIP LOCKED";
     RETIRE = "INSERT INTO retired (trace_id) VALUES ($1)";
@@ -34,6 +36,12 @@ statements! {
     // Both ends are of one trace.
     DELETE_DEPENDENCIES = "DELETE FROM task_deps WHERE task_id = ANY($1)";
     DELETE_TASKS = "DELETE FROM tasks WHERE id = ANY($1)";
+    // To a trace that has taken the result over, whichever, or to nobody.
+    PASS_ON = "UPDATE artifacts AS a SET trace_id = coalesce( \
+             (SELECT k.trace_id FROM tasks AS k WHERE k.output_ref = $3 || encode(a.digest, 'hex') LIMIT 1), \
+             (SELECT k.trace_id FROM tasks AS k WHERE k.carried_ref = $3 || encode(a.digest, 'hex') LIMIT 1), \
+             (SELECT k.trace_id FROM rounds AS r JOIN tasks AS k ON k.id = r.task_id WHERE r.output_ref = $3 || encode(a.digest, 'hex') LIMIT 1)) \
+         WHERE a.digest = ANY(ARRAY(SELECT m.digest FROM artifacts AS m WHERE m.trace_id = $1 LIMIT $2))";
     DELETE_RETIRED = "DELETE FROM retired WHERE trace_id = $1";
     // Whoever has it deletes; the number means nothing.
     ALONE = "SELECT pg_try_advisory_xact_lock(7206953348713)";
@@ -119,7 +127,7 @@ async fn take_out(conn: &mut PgConnection, ended: &Ended) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Deletes so many rows of a trace, events before tasks; answers how many there were.
+/// Deletes so many rows of a trace, events before tasks, and passes its artifacts on after them; answers how many there were.
 async fn delete(conn: &mut PgConnection, trace: TraceId, rows_max: u32) -> Result<u32, StoreError> {
     let mut params = Params::new();
     params.id(trace).int(i64::from(rows_max));
@@ -136,7 +144,15 @@ async fn delete(conn: &mut PgConnection, trace: TraceId, rows_max: u32) -> Resul
             query_with(statement, params.into_list()).execute(&mut *conn).await?;
         }
     }
-    Ok(events + tasks.len() as u32)
+    let rows = events + tasks.len() as u32;
+    if rows == rows_max {
+        return Ok(rows);
+    }
+    // None of its own tasks is left: whoever refers to an artifact now has taken it over.
+    let mut params = Params::new();
+    params.id(trace).int(i64::from(rows_max - rows)).text(BEFORE_DIGITS);
+    let passed = query_with(PASS_ON, params.into_list()).execute(&mut *conn).await?.rows_affected();
+    Ok(rows + u32::try_from(passed).unwrap_or(rows_max).min(rows_max - rows))
 }
 
 async fn one(conn: &mut PgConnection, statement: &'static str, trace: TraceId) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgRow, PgTypeInfo};
 use sqlx::{Arguments, Postgres, Row, Type, ValueRef};
+use tower_domain::code_ref::Digest;
 
 pub(super) use crate::rows::{Bind, Cells, Columns, Id};
 
@@ -67,6 +68,15 @@ impl Array {
         let mut array = Self { types: oid::UUID, ..Self::default() };
         for id in ids {
             array.push(oid::UUID, Some(&id.bytes()));
+        }
+        array
+    }
+
+    /// Of digests.
+    pub(super) fn digests(digests: &[Digest]) -> Self {
+        let mut array = Self { types: oid::BYTEA, ..Self::default() };
+        for digest in digests {
+            array.push(oid::BYTEA, Some(&digest.0));
         }
         array
     }

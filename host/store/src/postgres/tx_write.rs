@@ -119,9 +119,10 @@ pub(super) static ROWS: &[(&str, &Rows)] = &[
 
 statements! {
     INSERT_CONTROL_EVENT = "INSERT INTO control_events (trace_id, id, task_id, action, created_at, triggered_by, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    // Those before the one that it was in, which runs again, however it ended.
     COPY_ROUNDS = "INSERT INTO rounds (task_id, round_index, finished_at, split_count, completed_children, succeeded_children, output, output_ref) \
          SELECT $1, r.round_index, r.finished_at, r.split_count, r.completed_children, r.succeeded_children, r.output, r.output_ref \
-         FROM rounds AS r WHERE r.task_id = $2";
+         FROM rounds AS r WHERE r.task_id = $2 AND r.round_index < (SELECT t.round_index FROM tasks AS t WHERE t.id = r.task_id)";
     // Where another host deletes the same ones, they are its.
     DELETE_KEYS = "DELETE FROM idempotency_keys WHERE key = ANY(ARRAY( \
          SELECT k.key FROM idempotency_keys AS k WHERE k.created_at < $1 ORDER BY k.created_at LIMIT $2 FOR UPDATE SKIP LOCKED))";

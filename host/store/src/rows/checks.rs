@@ -3,6 +3,7 @@
 
 use super::{Cells, Columns};
 use crate::StoreError;
+use crate::artifacts::BEFORE_DIGITS;
 use crate::invariants::{Invariant, ROWS_MAX};
 use tower_domain::id::TaskId;
 
@@ -225,6 +226,20 @@ fn query(id: &str) -> Option<String> {
         "I46" => {
             "SELECT q.task_id, format('place %s, lane %s, queued in %s', q.place, t.lane, q.lane) FROM queue AS q JOIN tasks AS t ON t.id = q.task_id \
              WHERE q.lane IS DISTINCT FROM CASE WHEN q.place = 4 THEN t.lane END"
+        }
+        "I47" => {
+            "SELECT a.trace_id, 'artifact ' || lower(hex(a.digest)) FROM artifacts AS a LEFT JOIN traces AS t ON t.trace_id = a.trace_id \
+                 LEFT JOIN retired AS r ON r.trace_id = a.trace_id WHERE a.trace_id IS NOT NULL AND t.trace_id IS NULL AND r.trace_id IS NULL"
+        }
+        "I48" => {
+            return Some(format!(
+                "SELECT k.id, 'output ' || k.output_ref FROM artifacts AS a JOIN tasks AS k ON k.output_ref = '{BEFORE_DIGITS}' || lower(hex(a.digest)) \
+                     WHERE a.trace_id IS NULL \
+                 UNION ALL SELECT k.id, 'carried ' || k.carried_ref FROM artifacts AS a \
+                     JOIN tasks AS k ON k.carried_ref = '{BEFORE_DIGITS}' || lower(hex(a.digest)) WHERE a.trace_id IS NULL \
+                 UNION ALL SELECT r.task_id, 'round ' || r.output_ref FROM artifacts AS a \
+                     JOIN rounds AS r ON r.output_ref = '{BEFORE_DIGITS}' || lower(hex(a.digest)) WHERE a.trace_id IS NULL"
+            ));
         }
         _ => return None,
     };

@@ -11,12 +11,13 @@
 //! - `read`, `results`, `lists`: what readers ask
 //! - `definitions`, `modules`: what people put in; `schedules`: when definitions fire by themselves; `sessions`: users' continuing work
 //! - `hosts`: engines that share this database, and what they tell each other
-//! - `retention`: deletes what is kept no longer
+//! - `artifacts`: which trace large outputs go with; `retention`: deletes what is kept no longer
 //! - `check`: the queries behind [`crate::invariants`]
 //!
 //! SQLite has one writer, so there is one connection that writes, behind a lock. Readers have connections of their own and see the
 //! last commit; in memory everything shares the one connection there is.
 
+mod artifacts;
 mod check;
 mod definitions;
 mod hosts;
@@ -126,6 +127,7 @@ impl SqliteStore {
             schedules: this.clone(),
             sessions: this.clone(),
             hosts: this.clone(),
+            artifacts: this.clone(),
             retention: this.clone(),
             news: this,
             blobs,

@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::values::Rows;
 use super::{
-    SqliteOptions, definitions, hosts, lists, modules, nouns, open, read, results, retention, schedules, sessions, tx_gates, tx_queue, tx_read, tx_write,
+    SqliteOptions, artifacts, definitions, hosts, lists, modules, nouns, open, read, results, retention, schedules, sessions, tx_gates, tx_queue, tx_read,
+    tx_write,
 };
 
 /// Names that stand for something of a page's size: lists of parameters, what a common table expression found, a page of ids.
@@ -58,7 +59,8 @@ fn fault(name: &str, step: &str) -> Option<String> {
 async fn every_statement_uses_an_index() {
     let store = open(SqliteOptions::memory()).await.unwrap();
     let mut writer = store.write().await;
-    let files: [(&str, &[(&str, &str)]); 14] = [
+    let files: [(&str, &[(&str, &str)]); 15] = [
+        ("artifacts", artifacts::STATEMENTS),
         ("hosts", hosts::STATEMENTS),
         ("definitions", definitions::STATEMENTS),
         ("lists", lists::STATEMENTS),
@@ -144,6 +146,11 @@ async fn what_readers_and_claims_ask_most_uses_the_index_made_for_it() {
         (find(schedules::STATEMENTS, "ORDERS_OF_TRACE"), "control_events_by_trace (trace_id=? AND id<?)"),
         (find(schedules::STATEMENTS, "ORDERS_OF_DEFINITION"), "control_events_by_definition (definition_id=? AND id<?)"),
         (find(read::STATEMENTS, "ATTEMPTS"), "PRIMARY KEY (task_id=?)"),
+        (find(artifacts::STATEMENTS, "OWNERLESS"), "artifacts_by_trace (trace_id=?)"),
+        (find(retention::STATEMENTS, "PASS_ON"), "artifacts_by_trace (trace_id=?)"),
+        (find(retention::STATEMENTS, "PASS_ON"), "tasks_by_output_ref (output_ref=?)"),
+        (find(retention::STATEMENTS, "PASS_ON"), "tasks_by_carried_ref (carried_ref=?)"),
+        (find(retention::STATEMENTS, "PASS_ON"), "rounds_by_output_ref (output_ref=?)"),
     ] {
         let steps = plan(&mut writer.conn, statement).await;
         assert!(steps.iter().any(|step| step.contains(index)), "{index} is not used: {steps:#?}");

@@ -11,6 +11,7 @@ use tower_domain::name::Name;
 use super::rows::{Bind, Cells, Columns, Params, id_array};
 use super::{SqliteStore, statements};
 use crate::StoreError;
+use crate::artifacts::BEFORE_DIGITS;
 use crate::retention::{RetentionStore, Retired, TRACES_MAX};
 
 statements! {
@@ -34,6 +35,12 @@ statements! {
     // Both ends are of one trace.
     DELETE_DEPENDENCIES = "DELETE FROM task_deps WHERE task_id IN (SELECT unhex(i.value) FROM json_each(?1) AS i)";
     DELETE_TASKS = "DELETE FROM tasks WHERE id IN (SELECT unhex(i.value) FROM json_each(?1) AS i)";
+    // To a trace that has taken the result over, whichever, or to nobody.
+    PASS_ON = "UPDATE artifacts AS a SET trace_id = coalesce( \
+             (SELECT k.trace_id FROM tasks AS k WHERE k.output_ref = ?3 || lower(hex(a.digest)) LIMIT 1), \
+             (SELECT k.trace_id FROM tasks AS k WHERE k.carried_ref = ?3 || lower(hex(a.digest)) LIMIT 1), \
+             (SELECT k.trace_id FROM rounds AS r JOIN tasks AS k ON k.id = r.task_id WHERE r.output_ref = ?3 || lower(hex(a.digest)) LIMIT 1)) \
+         WHERE a.digest IN (SELECT m.digest FROM artifacts AS m WHERE m.trace_id = ?1 LIMIT ?2)";
     DELETE_RETIRED = "DELETE FROM retired WHERE trace_id = ?1";
 }
 
@@ -114,7 +121,7 @@ async fn take_out(conn: &mut SqliteConnection, ended: &Ended) -> Result<(), Stor
     Ok(())
 }
 
-/// Deletes so many rows of a trace, events before tasks; answers how many there were.
+/// Deletes so many rows of a trace, events before tasks, and passes its artifacts on after them; answers how many there were.
 async fn delete(conn: &mut SqliteConnection, trace: TraceId, rows_max: u32) -> Result<u32, StoreError> {
     let mut params = Params::new();
     params.id(trace).int(i64::from(rows_max));
@@ -131,7 +138,15 @@ async fn delete(conn: &mut SqliteConnection, trace: TraceId, rows_max: u32) -> R
             query_with(statement, params.into_list()).execute(&mut *conn).await?;
         }
     }
-    Ok(events + tasks.len() as u32)
+    let rows = events + tasks.len() as u32;
+    if rows == rows_max {
+        return Ok(rows);
+    }
+    // None of its own tasks is left: whoever refers to an artifact now has taken it over.
+    let mut params = Params::new();
+    params.id(trace).int(i64::from(rows_max - rows)).text(BEFORE_DIGITS);
+    let passed = query_with(PASS_ON, params.into_list()).execute(&mut *conn).await?.rows_affected();
+    Ok(rows + u32::try_from(passed).unwrap_or(rows_max).min(rows_max - rows))
 }
 
 async fn one(conn: &mut SqliteConnection, statement: &'static str, trace: TraceId) -> Result<(), StoreError> {

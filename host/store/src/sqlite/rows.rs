@@ -7,15 +7,20 @@ use sqlx::{Arguments, Row, Sqlite, Type};
 
 pub(super) use crate::rows::{Bind, Cells, Columns, Id};
 
-/// Ids as one parameter: a JSON array of hexadecimal texts, for `json_each` and `unhex`.
+/// Ids as one parameter, see [`hex_array`].
 pub(super) fn id_array<I: Id>(ids: impl IntoIterator<Item = I>) -> String {
+    hex_array(ids.into_iter().map(Id::bytes))
+}
+
+/// Bytes as one parameter: a JSON array of hexadecimal texts, for `json_each` and `unhex`.
+pub(super) fn hex_array<const N: usize>(list: impl IntoIterator<Item = [u8; N]>) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let ids = ids.into_iter();
-    let mut text = String::with_capacity(2 + ids.size_hint().0 * 35);
+    let list = list.into_iter();
+    let mut text = String::with_capacity(2 + list.size_hint().0 * (2 * N + 3));
     text.push('[');
-    for id in ids {
+    for bytes in list {
         text.push_str(if text.len() > 1 { ",\"" } else { "\"" });
-        for byte in id.bytes() {
+        for byte in bytes {
             text.push(char::from(DIGITS[usize::from(byte >> 4)]));
             text.push(char::from(DIGITS[usize::from(byte & 15)]));
         }

@@ -108,9 +108,10 @@ pub(super) static ROWS: &[(&str, &Rows)] = &[
 
 statements! {
     INSERT_CONTROL_EVENT = "INSERT INTO control_events (trace_id, id, task_id, action, created_at, triggered_by, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
+    // Those before the one that it was in, which runs again, however it ended.
     COPY_ROUNDS = "INSERT INTO rounds (task_id, round_index, finished_at, split_count, completed_children, succeeded_children, output, output_ref) \
          SELECT ?, r.round_index, r.finished_at, r.split_count, r.completed_children, r.succeeded_children, r.output, r.output_ref \
-         FROM rounds AS r WHERE r.task_id = ?";
+         FROM rounds AS r WHERE r.task_id = ? AND r.round_index < (SELECT t.round_index FROM tasks AS t WHERE t.id = r.task_id)";
     DELETE_KEYS = "DELETE FROM idempotency_keys WHERE key IN (SELECT k.key FROM idempotency_keys AS k WHERE k.created_at < ? LIMIT ?)";
     INSERT_KEY = "INSERT INTO idempotency_keys (key, fingerprint, trace_id, root_task_id, created_at) VALUES (?, ?, ?, ?, ?) \
          ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, trace_id = excluded.trace_id, \

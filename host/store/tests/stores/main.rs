@@ -79,6 +79,9 @@ conformance! {
         a_large_trace_goes_in_pieces_and_is_gone_from_the_first,
         a_schedule_outlives_its_traces_and_never_fires_an_instant_again,
         rounds_of_a_loop_go_with_it,
+        an_artifact_is_its_traces_and_then_nobodys,
+        an_artifact_that_was_taken_over_goes_with_the_last_that_has_it,
+        traces_that_go_together_leave_nothing_to_each_other,
     }
     claims::{
         a_claim_hands_over_all_that_the_step_needs,

@@ -49,6 +49,8 @@ const FAULTS: &[(&str, &str)] = &[
     ("I44", "UPDATE gates SET taken = taken + 1"),
     ("I45", "DELETE FROM gates"),
     ("I46", "UPDATE queue SET lane = 'worker/other' WHERE place = 4"),
+    ("I47", "UPDATE artifacts SET trace_id = x'00112233445566778899AABBCCDDEEFF'"),
+    ("I48", "UPDATE artifacts SET trace_id = NULL"),
 ];
 
 /// What PostgreSQL says differently.
@@ -57,10 +59,12 @@ const FAULTS_ON_POSTGRES: &[(&str, &str)] = &[
     ("I04", "UPDATE traces SET root_task_id = (SELECT id FROM tasks WHERE key = 'a' LIMIT 1)"),
     ("I21", "INSERT INTO task_deps (task_id, depends_on) SELECT depends_on, task_id FROM task_deps ON CONFLICT DO NOTHING"),
     ("I22", "DELETE FROM events WHERE to_status = 2 AND task_id = (SELECT id FROM tasks WHERE key = 'a' ORDER BY id LIMIT 1)"),
+    ("I47", "UPDATE artifacts SET trace_id = '00112233-4455-6677-8899-aabbccddeeff'"),
 ];
 
-/// A trace that folded, one that waits for children and siblings, one that is queued, one that runs and one that waits for its limit.
+/// A trace whose output is kept apart, one that folded, one that waits for children and siblings, one that is queued, one that runs and one that waits for its limit.
 async fn sound(world: &World) {
+    crate::retention::one_with_a_large_output(world).await;
     for folded in [true, false] {
         world.submit().await;
         let root = world.claim_one().await;

@@ -57,7 +57,7 @@ codes! {
     NO_SUCH_DEFINITION = 404 "No such definition";
     /// There is no module with this name, tag or digest.
     NO_SUCH_MODULE = 404 "No such module";
-    /// There is no artifact with this digest.
+    /// There is no artifact with this digest, or none any more: an output goes with its trace.
     NO_SUCH_ARTIFACT = 404 "No such artifact";
     /// No host of this database has this name, or it was not seen for a week.
     NO_SUCH_HOST = 404 "No such host";

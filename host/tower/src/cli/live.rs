@@ -12,6 +12,7 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_engine::Engine;
 use tower_engine::feed::Follow;
+use tower_store::artifacts;
 use tower_store::read::{PageRequest, TaskFilter};
 
 use super::client::Client;
@@ -74,7 +75,7 @@ impl Source {
             Self::Remote(client) => client.get(&format!("/artifacts/{digest}"), &[]).await?.body.to_vec(),
             Self::Local(engine) => {
                 let digest = digest.parse().map_err(|_| lost())?;
-                engine.stores().blobs.get(&digest).await.map_err(crate::api::problem::Problem::from)?.ok_or_else(lost)?
+                artifacts::get(&*engine.stores().blobs, &digest).await.map_err(crate::api::problem::Problem::from)?.ok_or_else(lost)?
             }
         };
         String::from_utf8(bytes).map(|text| Some(Json::trusted(text))).map_err(|_| lost())

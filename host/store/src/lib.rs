@@ -4,7 +4,7 @@
 //!
 //! - [`work`]: what moves tasks: a [`Batch`](work::Batch) of commands in, what came of it out
 //! - [`read`]: what readers ask
-//! - [`definitions`], [`modules`], [`blobs`]: what people put in
+//! - [`definitions`], [`modules`], [`blobs`]: what people put in; [`tags`]: modules' tags, remembered for a moment
 //! - [`schedules`]: which definitions fire by themselves, and when next
 //! - [`sessions`]: users' continuing work over several traces
 //! - [`artifacts`]: large outputs among the bytes, and which trace they go with
@@ -33,6 +33,7 @@ pub mod retention;
 pub mod schedules;
 pub mod sessions;
 pub mod sqlite;
+pub mod tags;
 pub mod work;
 
 mod apply;

@@ -36,6 +36,7 @@ use tower_store::fault;
 use tower_store::postgres::{self, PostgresOptions, PostgresStore};
 use tower_store::read::{PAGE_MAX, PageRequest};
 use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
+use tower_store::tags::RememberedTags;
 use tower_store::{StoreError, Stores};
 use tower_workspaces::Workspaces;
 
@@ -59,10 +60,11 @@ enum Database {
 
 impl Database {
     fn stores(&self, blobs: Arc<dyn BlobStore>) -> Stores {
-        match self {
+        let stores = match self {
             Self::Sqlite(store) => store.stores(blobs),
             Self::Postgres(store) => store.stores(blobs),
-        }
+        };
+        Stores { modules: Arc::new(RememberedTags::of(stores.modules)), ..stores }
     }
 
     /// Whether other hosts may work on it too.

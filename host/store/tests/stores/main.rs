@@ -220,6 +220,7 @@ conformance! {
     modules::{
         a_module_is_registered_once,
         a_tag_moves,
+        a_remembered_tag_moves,
         tags_are_listed_by_page,
     }
 }

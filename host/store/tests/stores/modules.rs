@@ -6,7 +6,8 @@ use tower_domain::code_ref::{Digest, ModuleRef};
 use tower_domain::module::{Inspection, Module};
 use tower_store::read::PageRequest;
 
-use tower_store::modules::TagMove;
+use tower_store::modules::{ModuleStore, TagMove};
+use tower_store::tags::RememberedTags;
 
 use crate::world::{World, name};
 
@@ -58,6 +59,25 @@ pub(crate) async fn a_tag_moves(world: World) {
     assert_eq!(store.set_tag(&name("m"), &latest, &first, Some(&first), moved).await.unwrap(), TagMove::Moved);
     let tags = store.tags(&name("m")).await.unwrap();
     assert_eq!((tags.len(), tags[0].digest, tags[0].updated_at), (1, Digest([1; 32]), moved));
+}
+
+pub(crate) async fn a_remembered_tag_moves(world: World) {
+    let (store, remembered) = (&world.stores.modules, RememberedTags::of(world.stores.modules.clone()));
+    let (latest, [first, second]) = ("m".parse::<ModuleRef>().unwrap(), [1, 2].map(|byte| Digest([byte; 32])));
+    assert_eq!(remembered.resolve(&latest).await.unwrap(), None);
+    for digest in [first, second] {
+        remembered.add(&module(&world, digest.0[0]), &name("m"), &[name("latest")], world.now()).await.unwrap();
+        assert_eq!(remembered.resolve(&latest).await.unwrap(), Some(digest), "what is not there is not remembered, and an upload is seen at once");
+    }
+    assert_eq!(remembered.set_tag(&name("m"), &name("latest"), &first, None, world.now()).await.unwrap(), TagMove::Moved);
+    assert_eq!(remembered.resolve(&latest).await.unwrap(), Some(first), "what is moved here is seen at once");
+    // What another host moves is seen soon.
+    store.set_tag(&name("m"), &name("latest"), &second, None, world.now()).await.unwrap();
+    let begun = std::time::Instant::now();
+    while remembered.resolve(&latest).await.unwrap() != Some(second) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is believed for ever");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 pub(crate) async fn tags_are_listed_by_page(world: World) {

@@ -100,7 +100,7 @@ async fn an_image_is_fetched_when_it_is_missing_or_always() {
     }
     let first = shelf.lock().tag.clone();
     assert!(ran_as(&host, "always").await.contains(&first), "the content that it runs is in the log");
-    // The tag moves: whoever always fetches runs what it stands for now, and so does everybody after that.
+    // The tag moves: whoever always fetches runs what it points at from then on, and so does everybody after that.
     engine.import("tower-test/second:latest", &["--change", "ENTRYPOINT [\"/container-step\"]", "--change", "LABEL second=yes"], &saved_root(engine));
     publish(engine, "tower-test/second:latest", &shelf);
     assert_ne!(shelf.lock().tag, first);

@@ -134,7 +134,7 @@ async fn what_a_host_says_after_it_was_frozen_past_its_lease_changes_nothing() {
         .while_it_works(Duration::from_millis(300), 4, async |hosts, round| {
             let frozen = &hosts[round % 2];
             frozen.signal("STOP");
-            // Longer than its lease and the others' look for such.
+            // A time is the subject here: longer than its lease and the others' look for such.
             tokio::time::sleep(Duration::from_secs(4)).await;
             frozen.signal("CONT");
         })
@@ -164,12 +164,12 @@ async fn f22_connections_that_are_cut_and_refused_cost_nothing() {
     let cluster = cluster(Options::default());
     let mut crew = Crew::of_three(cluster.database(), 3_000).await;
     let harms = crew
-        .while_it_works(Duration::from_millis(400), 8, async |_, round| {
+        .while_it_works(Duration::from_millis(400), 8, async |hosts, round| {
             if round % 4 == 3 {
                 // Nobody new comes in, and everybody is thrown out.
                 cluster.run("ALTER DATABASE t0 ALLOW_CONNECTIONS false");
                 cluster.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 't0'");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                hosts[0].until_status(503, "/readyz").await;
                 cluster.run("ALTER DATABASE t0 ALLOW_CONNECTIONS true");
             } else {
                 cluster.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 't0'");

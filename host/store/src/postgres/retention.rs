@@ -16,7 +16,7 @@ use crate::retention::{RetentionStore, Retired, TRACES_MAX};
 
 statements! {
     RETIRING = "SELECT r.trace_id FROM retired AS r ORDER BY r.trace_id LIMIT $1";
-    // Whoever takes results over from one holds it, to the end: it is left for now, or what was taken over is seen.
+    // Whoever takes results over from one locks it to the end: it is passed over until then, and what was taken over is seen.
     ENDED = "SELECT t.trace_id, t.definition_id, t.cron_trigger_time, t.idempotency_key FROM traces AS t \
          WHERE t.finished_at < $1 ORDER BY t.finished_at LIMIT $2 FOR UPDATE SKIP LOCKED";
     RETIRE = "INSERT INTO retired (trace_id) VALUES ($1)";

@@ -4,6 +4,7 @@
 //! Wasm components, containers and outside workers differ only in what stands behind [`Executor`]; the four powers of a step (read
 //! its task, split, report, hear orders) are [`Step`] and [`StepHost`] for all of them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -306,6 +307,9 @@ pub enum Settled {
 /// Rings when an executor has room that it did not have before.
 pub type Bell = Arc<dyn Fn() + Send + Sync>;
 
+/// Work of the host's own around steps.
+pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Runs steps.
 #[async_trait]
 pub trait Executor: Send + Sync {
@@ -327,6 +331,12 @@ pub trait Executor: Send + Sync {
     /// Runs one step to its end. Keeps within [`Step::timeout`] and the definition's resource profile, and ends soon after
     /// [`StepHost::stop`] says so, whatever the code does.
     async fn run(&self, step: Arc<Step>, host: Arc<dyn StepHost>) -> StepEnd;
+
+    /// Has work of the host's done on the threads on which it runs steps of [`Lane::Process`], but in the surroundings of the runtime that hands it
+    /// over: what it runs out of that work stays on its thread. Comes back from one that has no such threads.
+    fn carry(&self, work: Work) -> Option<Work> {
+        Some(work)
+    }
 
     /// Is told what became of the end of a step that it ran, of every lane but [`Lane::Process`].
     fn settled(&self, _task: TaskId, _fence: u64, _settled: Settled) {}

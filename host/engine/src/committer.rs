@@ -1,9 +1,13 @@
 //! Group commit: one writer, one transaction at a time. What comes up while one is at the disk is the next one's batch, so that no
-//! timer is needed and a lone command does not wait.
+//! timer is needed and a lone command does not wait. Where somebody begins traces beside a large one, its outcomes are written in smaller
+//! pieces: whoever comes next has to wait for the piece that is under way.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 use tower_domain::codes;
 use tower_domain::id::{TaskId, TraceId};
@@ -19,6 +23,10 @@ use crate::orders::StoreFailure;
 
 /// Commands in one transaction at the most.
 const BATCH_MAX: usize = 2_000;
+/// How long after a trace was begun beside others more are expected to be.
+const BRISK_FOR: Duration = Duration::from_millis(200);
+/// Outcomes, and claims, in one transaction then, or twice as many as there are traces to begin in it.
+const BRISK_MAX: usize = 32;
 /// How long to wait before a failing store is asked again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How often callers' keys that are too old are looked for.
@@ -28,13 +36,30 @@ const ELSEWHERE: Duration = Duration::from_millis(5);
 /// Longest sleep of the committer; a bound for waits that a clock step would stretch.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
+/// Starts it, on a thread of its own: what is embedded makes batches durable on the thread that commits them, and others are not to wait for the
+/// disk. A runtime that has but one thread keeps it to itself.
+pub(crate) fn start(from: CommitReceiver, inner: Arc<Inner>) -> std::io::Result<()> {
+    let (runtime, tracker) = (Handle::current(), inner.tracker.clone());
+    let running = tracker.track_future(run(from, inner));
+    match runtime.runtime_flavor() {
+        RuntimeFlavor::CurrentThread => drop(runtime.spawn(running)),
+        _ => drop(thread::Builder::new().name("tower-commit".to_owned()).spawn(move || runtime.block_on(running))?),
+    }
+    Ok(())
+}
+
 /// Commits until the engine is stopped and nothing is left.
-pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
+async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
     let mut next_due: Option<Instant> = None;
     let mut more = true;
+    // There was more to claim than slots, as far as is known.
+    let mut short_of_slots = true;
     // What can be claimed is held back by other hosts just now: they are done in a moment.
     let mut elsewhere = false;
     let mut held_back: Vec<Order> = Vec::new();
+    // Gathered, and left for the next transactions.
+    let mut waiting: Vec<Order> = Vec::new();
+    let mut brisk_until = Instant::now();
     // What was written in this life: how much went into one transaction.
     let (mut batches, mut written) = (0_u64, 0_u64);
     // Large cancels that are under way.
@@ -44,9 +69,11 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
     let mut look_pace = Pace::new(if inner.config.shared { LOOK_EVERY } else { SLEEP_MAX }, Instant::now());
     loop {
         let mut orders = std::mem::take(&mut held_back);
-        if !orders.is_empty() {
+        let retries = !orders.is_empty();
+        orders.append(&mut waiting);
+        if retries {
             tokio::time::sleep(RETRY_AFTER).await;
-        } else if unswept.is_empty() && (!more || elsewhere) {
+        } else if orders.is_empty() && unswept.is_empty() && (!more || elsewhere) {
             let longest = if more {
                 ELSEWHERE
             } else if inner.is_healthy() {
@@ -61,6 +88,7 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
                 () = inner.stop.cancelled() => break,
                 () = tokio::time::sleep_until(upkeep_pace.at.min(keys_pace.at).min(look_pace.at)) => {}
                 () = from.wake.notified() => {}
+                () = from.slot.notified(), if short_of_slots => {}
                 () = tokio::time::sleep(due) => {}
             }
         }
@@ -80,12 +108,21 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
         {
             orders.push(order);
         }
-        orders.extend(std::mem::take(&mut unswept).into_iter().map(|trace| Order { command: Command::Sweep(trace), reply: None }));
+        let begins = orders.iter().filter(|order| matches!(order.command, Command::Submit(_))).count();
+        if begins > 0 && inner.claims.is_at_work() {
+            brisk_until = Instant::now() + BRISK_FOR;
+        }
+        let brisk = Instant::now() < brisk_until;
+        // What is held is told beside the outcome of everything that no longer is.
+        if brisk && held.is_none() && !look {
+            (orders, waiting) = piece(orders, BRISK_MAX.max(2 * begins));
+        }
+        orders.extend(std::mem::take(&mut unswept).into_iter().map(|trace| Order { command: Command::Sweep(trace), trace: None, reply: None }));
         let renewing = held.as_ref().map(|_| Instant::now() + inner.config.lease);
         if held.is_none() && look {
             let held = inner.claims.held();
             if !held.is_empty() {
-                orders.push(Order { command: Command::Renew { host: inner.config.host.clone(), held, lease: None }, reply: None });
+                orders.push(Order { command: Command::Renew { host: inner.config.host.clone(), held, lease: None }, trace: None, reply: None });
             }
         }
         if let Some(held) = held {
@@ -94,10 +131,11 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
         }
         if keys_pace.is_due(Instant::now()) {
             let not_before = inner.config.keys_not_before(inner.clock.now());
-            orders.push(Order { command: Command::ForgetKeys { not_before }, reply: None });
+            orders.push(Order { command: Command::ForgetKeys { not_before }, trace: None, reply: None });
         }
         let commands = orders.len() as u64;
-        let outcome = commit(&inner, orders, true).await;
+        let claims_max = if brisk { BRISK_MAX } else { BATCH_MAX };
+        let outcome = commit(&inner, orders, claims_max).await;
         if outcome.committed && (commands > 0 || outcome.has_claimed) {
             batches += 1;
             written += commands;
@@ -108,25 +146,48 @@ pub(crate) async fn run(mut from: CommitReceiver, inner: Arc<Inner>) {
             inner.company.renewed(until);
         }
         held_back = outcome.held_back;
-        more = (outcome.more_ready && inner.claims.room() > 0) || (outcome.more_elsewhere && !inner.room_elsewhere().is_empty());
+        more = (outcome.more_ready && inner.claims.room(inner.company.others()) > 0) || (outcome.more_elsewhere && !inner.room_elsewhere().is_empty());
         elsewhere = inner.config.shared && !outcome.has_claimed;
+        short_of_slots = outcome.room == 0 || outcome.more_ready;
         if inner.stop.is_cancelled() && !held_back.is_empty() {
             // The database is gone as well: the leases lapse, and the tasks run again.
             break;
         }
     }
-    let mut rest = Vec::new();
+    let mut rest = waiting;
     while let Ok(order) = from.orders.try_recv() {
         rest.push(order);
     }
     if !rest.is_empty() {
         let commands = rest.len() as u64;
-        if commit(&inner, rest, false).await.committed {
+        if commit(&inner, rest, 0).await.committed {
             batches += 1;
             written += commands;
         }
     }
     tracing::info!(batches, commands = written, "all that was to be written is");
+}
+
+/// Splits off a transaction's worth: what somebody outside waits for, which depends on nothing that is not written, and so many of the others. Traces
+/// take turns among these, and what comes of one of them stays in its order.
+fn piece(orders: Vec<Order>, others_max: usize) -> (Vec<Order>, Vec<Order>) {
+    if orders.len() <= others_max {
+        return (orders, Vec::new());
+    }
+    let is_asked = |order: &Order| order.reply.is_some() && !matches!(order.command, Command::Settle(_));
+    let (mut now, others): (Vec<Order>, Vec<Order>) = orders.into_iter().partition(is_asked);
+    let mut of_traces: HashMap<Option<TraceId>, usize> = HashMap::new();
+    let turn = |order: Order| {
+        let before = of_traces.entry(order.trace).or_default();
+        *before += 1;
+        (*before, order)
+    };
+    let mut others: Vec<(usize, Order)> = others.into_iter().map(turn).collect();
+    others.sort_by_key(|(turn, _)| *turn);
+    let later = others.split_off(others_max.min(others.len()));
+    let orders = |others: Vec<(usize, Order)>| others.into_iter().map(|(_, order)| order);
+    now.extend(orders(others));
+    (now, orders(later).collect())
 }
 
 /// When something is done that is done again and again. A process that was held up is late once, and not many times in a row.
@@ -160,13 +221,15 @@ async fn upkeep(inner: &Inner, held: Vec<TaskId>, all_gathered: bool) -> Vec<Ord
     if all_gathered {
         commands.push(Command::Expire(Expire::Overdue));
     }
-    commands.into_iter().map(|command| Order { command, reply: None }).collect()
+    commands.into_iter().map(|command| Order { command, trace: None, reply: None }).collect()
 }
 
 #[derive(Default)]
 struct Outcome {
     /// Whether all of it was written.
     committed: bool,
+    /// How many claims there was room for.
+    room: u32,
     next_due: Option<Instant>,
     more_ready: bool,
     more_elsewhere: bool,
@@ -175,10 +238,10 @@ struct Outcome {
     held_back: Vec<Order>,
 }
 
-async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outcome {
+async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, claims_max: usize) -> Outcome {
     let (now, begun) = (inner.clock.now(), Instant::now());
-    let room = if may_claim { inner.claims.room() } else { 0 };
-    let elsewhere = if may_claim { inner.room_elsewhere() } else { Vec::new() };
+    let room = if claims_max > 0 { inner.claims.room(inner.company.others()).min(u32::try_from(claims_max).unwrap_or(u32::MAX)) } else { 0 };
+    let elsewhere = if claims_max > 0 { inner.room_elsewhere() } else { Vec::new() };
     let claim = (room > 0 || !elsewhere.is_empty()).then(|| Claim { host: inner.config.host.clone(), limit: room, elsewhere, lease: inner.config.lease });
     let commands: Vec<Command> = orders.iter().map(|order| order.command.clone()).collect();
     let config = &inner.config;
@@ -221,7 +284,7 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
             }
             let (has_claimed, unswept) = (!committed.claimed.is_empty(), std::mem::take(&mut committed.unswept));
             inner.begin(committed.claimed);
-            Outcome { committed: true, next_due, more_ready, more_elsewhere, has_claimed, unswept, held_back: Vec::new() }
+            Outcome { committed: true, room, next_due, more_ready, more_elsewhere, has_claimed, unswept, held_back: Vec::new() }
         }
         Err(error) => {
             let outage = error.is_outage();
@@ -234,7 +297,7 @@ async fn commit(inner: &Arc<Inner>, orders: Vec<Order>, may_claim: bool) -> Outc
             // One command that the store cannot digest must not take the others with it.
             let mut held_back = Vec::new();
             for order in orders {
-                held_back.extend(Box::pin(commit(inner, vec![order], false)).await.held_back);
+                held_back.extend(Box::pin(commit(inner, vec![order], 0)).await.held_back);
             }
             Outcome { more_ready: true, held_back, ..Outcome::default() }
         }
@@ -246,19 +309,20 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
     let failure = StoreFailure::from(error);
     let mut held_back = Vec::new();
     for order in orders {
+        let trace = order.trace;
         match (order.reply, order.command) {
             // Whoever ended a step is told once it is known.
-            (reply @ Some(_), command @ Command::Settle(_)) if outage => held_back.push(Order { command, reply }),
+            (reply @ Some(_), command @ Command::Settle(_)) if outage => held_back.push(Order { command, trace, reply }),
             (Some(reply), command) => {
                 let _ = reply.send(Err(failure.clone()));
                 if let Command::Settle(settle) = command {
-                    held_back.extend(undigested(*settle));
+                    held_back.extend(undigested(trace, *settle));
                 }
             }
             (None, command @ (Command::Settle(_) | Command::Observe(_) | Command::Expire(Expire::Host { .. }))) if outage => {
-                held_back.push(Order { command, reply: None })
+                held_back.push(Order { command, trace, reply: None })
             }
-            (None, Command::Settle(settle)) => held_back.extend(undigested(*settle)),
+            (None, Command::Settle(settle)) => held_back.extend(undigested(trace, *settle)),
             (
                 None,
                 Command::Submit(_)
@@ -278,13 +342,13 @@ fn refuse(orders: Vec<Order>, error: StoreError, outage: bool) -> Vec<Order> {
 }
 
 /// An outcome that the store cannot digest: the attempt ends all the same, and says so.
-fn undigested(settle: Settle) -> Option<Order> {
+fn undigested(trace: Option<TraceId>, settle: Settle) -> Option<Order> {
     if !matches!(settle.end, SettledEnd::Finished { .. }) {
         return None;
     }
     let failure = StepFailure::fatal(codes::HOST_BUG.name, "the outcome could not be stored; the host's log says more");
     let end = SettledEnd::Failed { failure, delay: Duration::ZERO };
-    Some(Order { command: Command::Settle(Box::new(Settle { end, ..settle })), reply: None })
+    Some(Order { command: Command::Settle(Box::new(Settle { end, ..settle })), trace, reply: None })
 }
 
 /// An error with its causes on one line.
@@ -302,6 +366,20 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_is_what_is_asked_for_and_of_each_trace_the_first_of_the_rest() {
+        use tokio::sync::oneshot;
+        let forget = |reply| Order { command: Command::ForgetKeys { not_before: tower_domain::clock::Timestamp::from_micros(0) }, trace: None, reply };
+        let of = |trace, number| Order { command: Command::Sweep(TraceId(ulid::Ulid(number))), trace: Some(TraceId(ulid::Ulid(trace))), reply: None };
+        let orders = || vec![of(1, 1), of(1, 2), of(1, 3), forget(Some(oneshot::channel().0)), of(2, 4)];
+        let shown = |orders: &[Order]| orders.iter().map(|order| if let Command::Sweep(trace) = order.command { trace.0.0 } else { 0 }).collect::<Vec<_>>();
+        let (now, later) = piece(orders(), 2);
+        assert_eq!((shown(&now), shown(&later)), (vec![0, 1, 4], vec![2, 3]));
+        let (now, later) = piece(later, 2);
+        assert_eq!((shown(&now), shown(&later)), (vec![2, 3], vec![]), "what fits stays in its order");
+        assert_eq!(shown(&piece(orders(), 5).0), [1, 2, 3, 0, 4]);
+    }
 
     #[test]
     fn upkeep_that_was_held_up_is_done_once() {

@@ -14,7 +14,8 @@ pub struct EngineConfig {
     /// Steps that run at the same time. Default 256.
     pub slots: u32,
     /// Tasks that are claimed before a slot is free, so that none waits for a claim: so many at the most, and no more than steps that ended
-    /// within the last second or two, so that what takes long stays where another host finds it. Default 256.
+    /// within the last second or two, or an eighth of them where there are other hosts, so that what takes long stays where another host finds
+    /// it. Default 256.
     pub claims_ahead: u32,
     /// How long a claim holds without a renewal. Default 30 s.
     pub lease: Duration,

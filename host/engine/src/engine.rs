@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,6 +55,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no thread for what commits.
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreFailure),
@@ -83,9 +87,11 @@ impl Engine {
         };
         let stop = CancellationToken::new();
         let (commits, receiver) = commit::channel();
+        // Executors have as many for steps.
+        let threads = u32::try_from(Handle::current().metrics().num_workers()).unwrap_or(u32::MAX);
         let inner = Arc::new(Inner {
             catalog: Catalog::new(stores.definitions.clone(), config.shared),
-            claims: Claims::new(config.slots.max(1), config.claims_ahead),
+            claims: Claims::new(config.slots.max(1), config.claims_ahead, threads),
             feed: Arc::new(Feed::new(config.shared)),
             observers: Mutex::default(),
             waiters: Mutex::default(),
@@ -109,7 +115,7 @@ impl Engine {
         }
         // Queued before the committer runs: the first batch takes back, the same batch claims.
         inner.commits.tell(Command::Expire(Expire::Host { host: inner.config.host.clone(), suspects }));
-        inner.tracker.spawn(committer::run(receiver, inner.clone()));
+        committer::start(receiver, inner.clone()).map_err(StartError::Thread)?;
         inner.tracker.spawn(inner.clone().write_reports());
         inner.tracker.spawn(hosts::beat(inner.clone()));
         inner.tracker.spawn(hosts::listen(inner.clone()));
@@ -479,14 +485,7 @@ impl Engine {
     pub async fn shutdown(&self, grace: Duration) {
         let now = self.inner.clock.now();
         for held in self.inner.claims.close() {
-            let claimed = held.claimed;
-            self.inner.commits.tell(Command::Settle(Box::new(tower_store::work::Settle {
-                task_id: claimed.task_id,
-                fence: claimed.fence,
-                started_at: now,
-                end: SettledEnd::Released,
-                sdk_session_id: None,
-            })));
+            self.inner.settle(&held.claimed, now, SettledEnd::Released);
         }
         // Behind whatever is at the disk now: what that claims comes back before this is answered.
         let renew = Command::Renew { host: self.inner.config.host.clone(), held: self.inner.claims.held(), lease: Some(self.inner.config.lease) };

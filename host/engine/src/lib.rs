@@ -7,7 +7,7 @@
 //! - `engine`: the facade, and starting and stopping
 //! - `inner`: what its parts share
 //! - `commit`, `committer`: group commit: one writer, one transaction at a time, whatever gathered meanwhile in the next
-//! - `pipeline`: slots, claims ahead, running steps
+//! - `pipeline`: slots and running steps; `ahead`: claims that wait for a slot
 //! - `sessions`: the workspace of a step's session, before and after it
 //! - `step_host`: the four powers of a step, for every executor; `observer`: what steps report until it is written
 //! - `ledger`: for tests: what steps did, told by another witness than the database
@@ -26,6 +26,7 @@ pub mod feed;
 pub mod orders;
 pub mod schedules;
 
+mod ahead;
 mod catalog;
 mod commit;
 mod committer;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tower_domain::clock::Timestamp;
-use tower_domain::id::TaskId;
+use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::step::LogLine;
 use tower_store::work::Observe;
@@ -23,6 +23,7 @@ pub(crate) struct Reported {
 
 /// The reports of one step, gathered until somebody writes them.
 pub(crate) struct Observer {
+    pub(crate) trace_id: TraceId,
     task_id: TaskId,
     fence: u64,
     reported: Mutex<Reported>,
@@ -30,8 +31,8 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(task_id: TaskId, fence: u64, log_bytes: u64) -> Self {
-        Self { task_id, fence, reported: Mutex::new(Reported { room: log_bytes, ..Reported::default() }), listed: AtomicBool::new(false) }
+    pub(crate) fn new(trace_id: TraceId, task_id: TaskId, fence: u64, log_bytes: u64) -> Self {
+        Self { trace_id, task_id, fence, reported: Mutex::new(Reported { room: log_bytes, ..Reported::default() }), listed: AtomicBool::new(false) }
     }
 
     /// Hands on what was reported since the last time, if there is anything. `tell` is called before anybody else can collect, so

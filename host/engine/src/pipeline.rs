@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tower_domain::clock::Timestamp;
 use tower_domain::code_ref::{CodeRef, Digest, Lane};
 use tower_domain::codes;
@@ -14,7 +15,7 @@ use tower_domain::id::{TaskId, TraceId};
 use tower_domain::json::Json;
 use tower_domain::schedule::ScheduleType;
 use tower_domain::split::Splitter;
-use tower_domain::step::{Executor, FailureClass, Settled, Signal, Step, StepEnd, StepFailure, StepHost, Stop};
+use tower_domain::step::{Executor, FailureClass, Settled, Signal, Step, StepEnd, StepFailure, StepHost, Stop, Work};
 use tower_domain::task::{INLINE_OUTPUT_BYTES_MAX, Output, Status};
 use tower_store::StoreError;
 use tower_store::artifacts::{self, ARTIFACT_URL, Origin};
@@ -26,36 +27,69 @@ use crate::committer::{RETRY_AFTER, chain};
 use crate::inner::Inner;
 use crate::ledger;
 use crate::observer::Observer;
-use crate::running::{Held, Orders};
+use crate::running::{Begin, Held, Orders, Then};
 use crate::step_host::EngineStepHost;
+
+/// How long a slot goes on with step after step before others on its thread have their turn.
+const TURN: Duration = Duration::from_millis(1);
 
 impl Inner {
     /// Begins what was claimed, as far as there are slots.
     pub(crate) fn begin(self: &Arc<Self>, claimed: Vec<Claimed>) {
-        let begin = match self.claims.take(claimed) {
-            Ok(begin) => begin,
+        match self.claims.take(claimed) {
+            Ok(Begin { elsewhere, slots }) => {
+                for held in elsewhere {
+                    let inner = self.clone();
+                    self.tracker.spawn(async move {
+                        inner.run_to_its_end(held, || false).await;
+                        inner.commits.wake();
+                    });
+                }
+                self.start_slots(slots);
+            }
             Err(claimed) => {
                 let now = self.clock.now();
-                return claimed.iter().for_each(|claimed| self.settle(claimed, now, SettledEnd::Released));
+                claimed.iter().for_each(|claimed| self.settle(claimed, now, SettledEnd::Released));
             }
-        };
-        for held in begin {
-            let inner = self.clone();
-            self.tracker.spawn(async move {
-                let mut held = held;
-                loop {
-                    let (id, lane, orders) = (held.claimed.task_id, held.claimed.lane.clone(), held.orders.clone());
-                    // A claim that is lost to a bug lapses with its lease; its slot must not be lost with it.
-                    if AssertUnwindSafe(inner.run_claim(held)).catch_unwind().await.is_err() {
-                        tracing::error!(task.id = %id, "a claim was not settled");
-                    }
-                    match inner.claims.next(id, &lane, &orders) {
-                        Some(next) => held = next,
-                        None => return inner.commits.wake(),
-                    }
-                }
-            });
         }
+    }
+
+    /// So many slots look for claims, on the threads of their steps.
+    fn start_slots(self: &Arc<Self>, slots: u32) {
+        for _ in 0..slots {
+            let slot: Work = Box::pin(self.tracker.track_future(self.clone().run_slot()));
+            if let Some(slot) = self.executors.iter().try_fold(slot, |slot, executor| executor.carry(slot)) {
+                tokio::spawn(slot);
+            }
+        }
+    }
+
+    /// Runs a claim, and those that find its slot free. What it runs is decided when it has a thread, so that whoever's turn it is then waits for
+    /// no other step.
+    async fn run_slot(self: Arc<Self>) {
+        let mut turn = Instant::now();
+        while let Some((held, more)) = self.claims.pick() {
+            self.start_slots(more);
+            match self.run_to_its_end(held, || turn.elapsed() > TURN).await {
+                Then::GoOn => {}
+                // A step may be over before it waited for anything. Others wait for this thread, but not each time: whoever lets them have it goes on on another.
+                Then::Yield => {
+                    tokio::task::yield_now().await;
+                    turn = Instant::now();
+                }
+                Then::MakeWay => return,
+                Then::Rest => return self.commits.free(),
+            }
+        }
+    }
+
+    async fn run_to_its_end(self: &Arc<Self>, held: Held, had_its_turn: impl FnOnce() -> bool) -> Then {
+        let (id, lane, orders) = (held.claimed.task_id, held.claimed.lane.clone(), held.orders.clone());
+        // A claim that is lost to a bug lapses with its lease; its slot must not be lost with it.
+        if AssertUnwindSafe(self.run_claim(held)).catch_unwind().await.is_err() {
+            tracing::error!(task.id = %id, "a claim was not settled");
+        }
+        self.claims.end(id, &lane, &orders, had_its_turn())
     }
 
     /// Tells running steps what is wanted of them, and ends or gives back those that had not begun.
@@ -100,7 +134,7 @@ impl Inner {
     /// The same, with what the code calls its session from now on.
     fn settle_with(&self, claimed: &Claimed, started_at: Timestamp, end: SettledEnd, sdk_session_id: Option<String>) {
         let settle = Settle { task_id: claimed.task_id, fence: claimed.fence, started_at, end, sdk_session_id };
-        self.commits.tell(Command::Settle(Box::new(settle)));
+        self.commits.tell_of(claimed.trace_id, Command::Settle(Box::new(settle)));
     }
 
     async fn run_claim(self: &Arc<Self>, held: Held) {
@@ -130,7 +164,7 @@ impl Inner {
             max_children: spec.max_children,
             trace_room: self.config.trace_tasks_max.saturating_sub(claimed.trace_tasks),
         };
-        let observer = Arc::new(Observer::new(claimed.task_id, claimed.fence, spec.resource_profile.log_bytes));
+        let observer = Arc::new(Observer::new(claimed.trace_id, claimed.task_id, claimed.fence, spec.resource_profile.log_bytes));
         let host = Arc::new(EngineStepHost {
             inner: self.clone(),
             observer: observer.clone(),
@@ -161,13 +195,13 @@ impl Inner {
         }
         let _ = fault::point(Point::StepEnded).await;
         // In this order: what the step reported belongs before its end.
-        observer.collect(|observe| self.commits.tell(Command::Observe(observe)));
+        observer.collect(|observe| self.commits.tell_of(claimed.trace_id, Command::Observe(observe)));
         let sdk_session_id = host.sdk_session_id.lock().take();
         match self.executor_of(&loaded.definition.spec.code_ref).filter(|_| claimed.lane != Lane::Process) {
             None => self.settle_with(&claimed, started_at, end, sdk_session_id),
             Some(executor) => {
                 let settle = Settle { task_id: claimed.task_id, fence: claimed.fence, started_at, end, sdk_session_id };
-                let settled = match self.commits.ask(Command::Settle(Box::new(settle))).await {
+                let settled = match self.commits.ask_of(claimed.trace_id, Command::Settle(Box::new(settle))).await {
                     Some(Ok(Answer::Done)) => Settled::Kept,
                     Some(Ok(_) | Err(_)) => Settled::Refused,
                     None => Settled::Unknown,
@@ -229,7 +263,7 @@ impl Inner {
         let end = match end {
             StepEnd::Finished { output, last } => match self.keep(output, claimed, &host.orders).await {
                 Ok(output) => {
-                    let children = host.take_plan().await;
+                    let children = host.take_plan().await.into();
                     return SettledEnd::Finished { output, children, round: round_end(&loaded.definition.spec, claimed, last) };
                 }
                 Err(end) => end,
@@ -292,7 +326,7 @@ impl Inner {
             }
             let observers = std::mem::take(&mut *self.observers.lock());
             for observer in observers {
-                observer.collect(|observe| self.commits.tell(Command::Observe(observe)));
+                observer.collect(|observe| self.commits.tell_of(observer.trace_id, Command::Observe(observe)));
             }
         }
     }

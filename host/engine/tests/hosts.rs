@@ -39,6 +39,12 @@ async fn until(what: &str, met: impl AsyncFn() -> bool) {
     }
 }
 
+/// Has a host take no more, which it can be told once it has said that it is there.
+async fn drained(bench: &Bench, host: &str) {
+    until("the host to be known", async || bench.engine.drain_host(host, true).await.unwrap()).await;
+    until("the host to take no more", async || !bench.engine.load().accepting).await;
+}
+
 fn begun(bench: &Bench) -> u64 {
     bench.script.begun.load(Ordering::SeqCst)
 }
@@ -71,12 +77,13 @@ async fn work_goes_to_whoever_has_room_and_no_task_runs_twice() {
 async fn what_a_busy_host_claimed_ahead_runs_where_there_is_a_slot() {
     let store = database().await;
     let (a, b) = (join(&store, "a", EngineConfig { slots: 2, claims_ahead: 50, ..config() }).await, join(&store, "b", slots(20)).await);
-    b.engine.drain_host("b", true).await.unwrap();
-    until("b to take no more", async || !b.engine.load().accepting).await;
+    drained(&b, "b").await;
     let trace = a.trigger(r#"{"do":"split","n":60,"of":"wave"}"#).await;
-    // While steps end, it claims as many again; then they end no more, and what it has claimed by then waits for nothing.
+    // While steps end, it claims some ahead; then they end no more, and what it has claimed by then waits for nothing.
     a.script.wave.add_permits(40);
     until("a to be busy", async || begun(&a) >= 43).await;
+    let ahead = a.engine.load().claimed_ahead;
+    assert!(ahead <= 6, "{ahead} claims ahead of two slots, of which 41 steps ended: another might begin them");
     b.engine.drain_host("b", false).await.unwrap();
     until("b to run the rest", async || b.engine.load().running == 18).await;
     assert_eq!((a.engine.load().running, a.engine.load().claimed_ahead), (2, 0));
@@ -93,8 +100,7 @@ async fn what_a_busy_host_claimed_ahead_runs_where_there_is_a_slot() {
 async fn an_order_given_to_one_host_is_heard_by_the_step_on_another() {
     let store = database().await;
     let (a, b) = (join(&store, "a", slots(0)).await, join(&store, "b", slots(4)).await);
-    a.engine.drain_host("a", true).await.unwrap();
-    until("a to take no more", async || !a.engine.load().accepting).await;
+    drained(&a, "a").await;
     let trace = a.trigger(r#"{"do":"listen"}"#).await;
     until("it to run on b", async || b.engine.load().running == 1).await;
     cancel(&a, trace).await;
@@ -108,8 +114,7 @@ async fn an_order_given_to_one_host_is_heard_by_the_step_on_another() {
 async fn a_trace_is_followed_and_waited_for_where_it_does_not_run() {
     let store = database().await;
     let (a, b) = (join(&store, "a", slots(1)).await, join(&store, "b", slots(8)).await);
-    a.engine.drain_host("a", true).await.unwrap();
-    until("a to take no more", async || !a.engine.load().accepting).await;
+    drained(&a, "a").await;
     let trace = a.trigger(r#"{"do":"split","n":100,"of":"nothing"}"#).await;
     let mut follow = a.engine.follow(trace, 0);
     let mut seen = Vec::new();
@@ -128,8 +133,7 @@ async fn a_trace_is_followed_and_waited_for_where_it_does_not_run() {
 async fn a_drained_host_ends_what_it_runs_and_the_others_do_the_rest() {
     let store = database().await;
     let (a, b) = (join(&store, "a", EngineConfig { slots: 2, claims_ahead: 50, ..config() }).await, join(&store, "b", slots(2)).await);
-    b.engine.drain_host("b", true).await.unwrap();
-    until("b to take no more", async || !b.engine.load().accepting).await;
+    drained(&b, "b").await;
     let trace = a.trigger(r#"{"do":"split","n":20,"of":"nap"}"#).await;
     until("a to hold claims ahead", async || a.engine.load().claimed_ahead > 0).await;
     b.engine.drain_host("b", false).await.unwrap();
@@ -216,8 +220,7 @@ async fn a_host_that_is_cut_off_stops_its_steps_before_another_runs_them() {
     assert!(after.iter().all(|task| task.phase == Phase::Done), "what a said too late changed nothing");
     // And a works again.
     until("a to be well", async || a.engine.is_healthy()).await;
-    b.engine.drain_host("b", true).await.unwrap();
-    until("b to take no more", async || !b.engine.load().accepting).await;
+    drained(&b, "b").await;
     assert_eq!(b.run(r#"{"do":"nothing"}"#).await.status, Status::Success);
     a.stop().await;
     b.stop().await;
@@ -303,8 +306,7 @@ async fn news_that_are_lost_cost_time_and_nothing_else() {
         join_on(store.clone(), config, |stores| Stores { news: Arc::new(Silence), ..stores }).await
     };
     let (a, b) = (deaf("a", slots(1)).await, deaf("b", slots(4)).await);
-    a.engine.drain_host("a", true).await.unwrap();
-    until("a to take no more", async || !a.engine.load().accepting).await;
+    drained(&a, "a").await;
     // Work, its end, and an order.
     assert_eq!(a.run(r#"{"do":"nothing"}"#).await.status, Status::Success);
     let trace = a.trigger(r#"{"do":"listen"}"#).await;
@@ -312,8 +314,7 @@ async fn news_that_are_lost_cost_time_and_nothing_else() {
     cancel(&a, trace).await;
     assert_eq!(a.ended(trace).await.status, Status::Cancelled);
     // A host that is ordered by another to take no more.
-    a.engine.drain_host("b", true).await.unwrap();
-    until("b to take no more", async || !b.engine.load().accepting).await;
+    drained(&a, "b").await;
     a.stop().await;
     b.stop().await;
 }

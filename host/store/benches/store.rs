@@ -111,7 +111,7 @@ impl Host {
             task_id: claimed.task_id,
             fence: claimed.fence,
             started_at: SystemClock.now(),
-            end: SettledEnd::Finished { output, children, round: None },
+            end: SettledEnd::Finished { output, children: children.into(), round: None },
             sdk_session_id: None,
         }))
     }

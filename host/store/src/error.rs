@@ -8,6 +8,9 @@ pub enum StoreError {
     /// The database could not be reached, was locked for too long, is full, or gave up.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    /// The same, of a batch on SQLite.
+    #[error("the database failed")]
+    Batch(#[from] rusqlite::Error),
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be brought up to date")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -54,7 +57,8 @@ impl StoreError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(error)) => !(error.is_unique_violation() || error.is_check_violation() || error.is_foreign_key_violation()),
-            Self::Database(_) | Self::Raced | Self::Unreachable(_) | Self::Silent(_) => true,
+            Self::Batch(rusqlite::Error::SqliteFailure(error, _)) => !REFUSALS.contains(&error.extended_code),
+            Self::Database(_) | Self::Batch(_) | Self::Raced | Self::Unreachable(_) | Self::Silent(_) => true,
             Self::Blobs { source, .. } => passes(source),
             Self::Migrate(_) | Self::Inconsistent { .. } | Self::InUse(_) | Self::OtherSchema(_) | Self::Unusable(_) => false,
         }
@@ -65,6 +69,14 @@ impl StoreError {
         Self::Inconsistent { table, what: what.to_string() }
     }
 }
+
+/// What SQLite says of a row that cannot be: a key that is there, a check that fails, a reference to nothing.
+const REFUSALS: [i32; 4] = [
+    rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE,
+    rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
+    rusqlite::ffi::SQLITE_CONSTRAINT_CHECK,
+    rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+];
 
 /// Whether a file error is one that passes: too little room, memory or descriptors, or a device or a server that does not answer. A damaged file stays
 /// damaged, and one that may not be written will not be.

@@ -4,6 +4,7 @@
 //! that do not apply (a stale fence, a finished trace) are answered one by one and do not disturb the others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -261,7 +262,7 @@ pub enum SettledEnd {
         /// The task's output, or with children what is carried to their aggregation.
         output: Output,
         /// Children to bring about.
-        children: Vec<PlannedChild>,
+        children: Arc<[PlannedChild]>,
         /// What follows, if this ends the round of a LOOP; without children only.
         round: Option<RoundEnd>,
     },

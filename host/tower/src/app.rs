@@ -64,7 +64,7 @@ impl Database {
             Self::Sqlite(store) => store.stores(blobs),
             Self::Postgres(store) => store.stores(blobs),
         };
-        Stores { modules: Arc::new(RememberedTags::of(stores.modules)), ..stores }
+        Stores { modules: Arc::new(RememberedTags::of(stores.modules, self.is_shared())), ..stores }
     }
 
     /// Whether other hosts may work on it too.
@@ -256,7 +256,7 @@ impl Host {
         let mut engine = EngineConfig::new(name);
         engine.shared = database.is_shared();
         engine.slots = config.slots;
-        engine.claims_ahead = config.slots;
+        engine.claims_ahead = engine.claims_ahead.max(config.slots);
         engine.cancel_grace = config.cancel_grace;
         engine.lease = config.lease;
         engine.night = config.night;

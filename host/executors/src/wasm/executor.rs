@@ -13,12 +13,12 @@ use tower_domain::codes;
 use tower_domain::definition::DefinitionSpec;
 use tower_domain::module::Inspection;
 use tower_domain::session::WorkspaceAccess;
-use tower_domain::step::{CodeProblem, Executor, FoldError, HostTrouble, RESULT_PAGE_MAX, Step, StepEnd, StepHost, Stop, fold_by_key};
+use tower_domain::step::{CodeProblem, Executor, FoldError, HostTrouble, RESULT_PAGE_MAX, Step, StepEnd, StepHost, Stop, Work, fold_by_key};
 use tower_domain::task::{Leg, Output, TaskResult};
 
 use super::component::{LoadedComponent, Loader};
 use super::ends;
-use super::guest_runtime::GuestRuntime;
+use super::guest_runtime::{GuestRuntime, within};
 use super::guest_state::Cut;
 use super::guest_state::Folder;
 use super::linker::make_linker;
@@ -140,6 +140,10 @@ impl WasmExecutor {
 
     async fn on_guest_thread(&self, run: Run, slots: OwnedSemaphorePermit) -> StepEnd {
         let ticking = self.runtime.ticking();
+        if self.runtime.is_here() {
+            // Work that is carried, see [`Executor::carry`].
+            return within(self.runtime.handle(), run.play()).await;
+        }
         let running = self.runtime.handle().spawn(async move {
             // Dropped last: the run's store has given its slots back by then.
             let _held = (slots, ticking);
@@ -177,6 +181,16 @@ impl Executor for WasmExecutor {
             return Err(CodeProblem { code: "MEMORY_TOO_LARGE", message });
         }
         self.modules.exists(module).await.map_err(|error| CodeProblem { code: load_code(&error), message: load_message(module, &error) })
+    }
+
+    fn carry(&self, work: Work) -> Option<Work> {
+        match Handle::try_current() {
+            Ok(home) => {
+                self.runtime.handle().spawn(async move { within(&home, work).await });
+                None
+            }
+            Err(_) => Some(work),
+        }
     }
 
     async fn run(&self, step: Arc<Step>, host: Arc<dyn StepHost>) -> StepEnd {

@@ -2,8 +2,11 @@
 //!
 //! Components that compute keep a thread for a tick at a time. On threads of their own they delay each other and not the host.
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -18,7 +21,24 @@ const IDLE_TICKS: u32 = 100;
 /// How long shutting down waits for a file operation of a component.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
+thread_local! {
+    /// Which of them this thread belongs to; 0: none.
+    static HERE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Does work on whatever thread polls it, in the surroundings of a runtime: connections, timers and tasks that it makes belong there.
+pub(crate) async fn within<T>(surroundings: &Handle, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let _there = surroundings.enter();
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
 pub(crate) struct GuestRuntime {
+    /// Tells its threads from those of others of the same process.
+    number: u64,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
     ticker: Ticker,
@@ -26,9 +46,18 @@ pub(crate) struct GuestRuntime {
 
 impl GuestRuntime {
     pub(crate) fn start(engine: &Engine, threads: usize, tick: Duration) -> Result<Self, SetupError> {
-        let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name("tower-guest").enable_time().build().map_err(SetupError::Threads)?;
+        static STARTED: AtomicU64 = AtomicU64::new(1);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("tower-guest").on_thread_start(move || HERE.set(number)).enable_time();
+        let runtime = builder.build().map_err(SetupError::Threads)?;
         let ticker = Ticker::start(engine.clone(), tick)?;
-        Ok(Self { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)), ticker })
+        Ok(Self { number, handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)), ticker })
+    }
+
+    /// Whether this is one of its threads.
+    pub(crate) fn is_here(&self) -> bool {
+        HERE.get() == self.number
     }
 
     /// Where components are spawned.

@@ -1,8 +1,6 @@
 //! What the host keeps for one running component: the data of its store.
 
-use std::future::poll_fn;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +12,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
+use super::guest_runtime::within;
 use super::limits::{CpuMeter, MemoryLimit};
 use super::stdio::Stdio;
 
@@ -62,12 +61,7 @@ impl Home {
     /// Waits for something of the host's, on this thread and in the surroundings of its own runtime: connections and timers that it
     /// makes belong there, and not to the threads that components keep busy.
     pub(crate) async fn call<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            let _at_home = self.runtime.enter();
-            work.as_mut().poll(cx)
-        })
-        .await
+        within(&self.runtime, work).await
     }
 }
 

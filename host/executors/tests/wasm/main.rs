@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up is to end")]
 
 mod bench;
+mod carrying;
 mod compiling;
 mod contract;
 mod files;

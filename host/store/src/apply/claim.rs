@@ -46,10 +46,13 @@ impl Unit<'_> {
             fair if process => self.tx.fair(fair).await?,
             fair => self.tx.fair_in(lane, fair).await?,
         };
-        let picked: HashSet<TaskId> = ready.iter().map(|(id, _)| *id).collect();
-        let one_more = limit.saturating_add(1);
-        let urgent = if process { self.tx.ready(one_more).await? } else { self.tx.ready_in(lane, one_more).await? };
-        ready.extend(urgent.into_iter().filter(|(id, _)| !picked.contains(id)));
+        // Fewer than were asked for: these are all there are, of whatever priority.
+        if ready.len() >= fair as usize {
+            let picked: HashSet<TaskId> = ready.iter().map(|(id, _)| *id).collect();
+            let one_more = limit.saturating_add(1);
+            let urgent = if process { self.tx.ready(one_more).await? } else { self.tx.ready_in(lane, one_more).await? };
+            ready.extend(urgent.into_iter().filter(|(id, _)| !picked.contains(id)));
+        }
         if process {
             self.out.more_ready = ready.len() > limit as usize;
         }

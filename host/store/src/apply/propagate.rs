@@ -11,7 +11,7 @@ use super::unit::Unit;
 use crate::StoreError;
 
 impl Unit<'_> {
-    /// Tells parents and dependents, level by level, until nothing more ends. Each level is a fixed number of statements.
+    /// Tells parents and dependents, level by level, until nothing more ends. Each level is one set of everything.
     pub(super) async fn propagate(&mut self) -> Result<(), StoreError> {
         while !self.ended.is_empty() {
             let ended = std::mem::take(&mut self.ended);
@@ -25,7 +25,9 @@ impl Unit<'_> {
     async fn release_dependents(&mut self, ended: &[TaskId], statuses: &HashMap<TaskId, Status>) -> Result<(), StoreError> {
         // Tasks that this batch makes are not in the table yet; nothing that ended before they were made is open for them.
         let mut met: HashMap<TaskId, (u32, bool)> = HashMap::new();
-        let pairs = self.dependents_of(ended).await?;
+        // A root has no siblings that could.
+        let siblings: Vec<TaskId> = ended.iter().filter(|id| self.task(**id).is_none_or(|row| row.parent_id.is_some())).copied().collect();
+        let pairs = self.dependents_of(&siblings).await?;
         for (dependency, dependent) in pairs {
             let (count, failed) = met.entry(dependent).or_default();
             *count += 1;

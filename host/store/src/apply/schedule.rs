@@ -128,7 +128,8 @@ impl Unit<'_> {
             self.between(Point::SchedulesWritten).await?;
             self.tx.insert_fires(&fires).await?;
         }
-        let ended: Vec<TraceId> = self.out.ended.iter().map(|(trace, _)| *trace).collect();
+        let scheduled = |trace: &TraceId| self.trace(*trace).is_none_or(|row| row.is_scheduled);
+        let ended: Vec<TraceId> = self.out.ended.iter().map(|(trace, _)| *trace).filter(scheduled).collect();
         self.tx.release_schedules(&ended, self.now).await
     }
 }

@@ -1,6 +1,7 @@
 //! A claim comes to its end.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tower_domain::codes;
 use tower_domain::control::Control;
@@ -14,7 +15,7 @@ use tower_domain::step::StepFailure;
 use tower_domain::task::{Attempt, Leg, Status, TaskError};
 
 use super::tx::{NewTask, RoundRow, TaskRow, TaskWrites};
-use super::unit::Unit;
+use super::unit::{NEW_TASKS_MAX, Unit};
 use crate::StoreError;
 use crate::fault::{self, Guard};
 use crate::work::{Answer, RoundEnd, Settle, SettledEnd};
@@ -33,16 +34,20 @@ impl Unit<'_> {
                 let room = self.trace(row.trace_id).map_or(0, |trace| self.trace_tasks_max.saturating_sub(trace.counts.total()));
                 if children.len() as u64 > room {
                     let message = format!("the trace would hold more than {} tasks", self.trace_tasks_max);
-                    (None, Vec::new(), Ended::Failed { failure: StepFailure::fatal(codes::TRACE_TOO_LARGE.name, message), delay: std::time::Duration::ZERO })
+                    (
+                        None,
+                        Arc::default(),
+                        Ended::Failed { failure: StepFailure::fatal(codes::TRACE_TOO_LARGE.name, message), delay: std::time::Duration::ZERO },
+                    )
                 } else {
                     let round = if children.is_empty() { round } else { None };
                     (Some(output), children, Ended::Finished { round })
                 }
             }
-            SettledEnd::Failed { failure, delay } => (None, Vec::new(), Ended::Failed { failure, delay }),
-            SettledEnd::Suspended { carried } => (Some(carried), Vec::new(), Ended::Suspended),
-            SettledEnd::Cancelled => (None, Vec::new(), Ended::Cancelled),
-            SettledEnd::Released => (None, Vec::new(), Ended::Released),
+            SettledEnd::Failed { failure, delay } => (None, Arc::default(), Ended::Failed { failure, delay }),
+            SettledEnd::Suspended { carried } => (Some(carried), Arc::default(), Ended::Suspended),
+            SettledEnd::Cancelled => (None, Arc::default(), Ended::Cancelled),
+            SettledEnd::Released => (None, Arc::default(), Ended::Released),
         };
         let decided = match &end {
             Ended::Finished { round } => {
@@ -103,7 +108,7 @@ impl Unit<'_> {
         }
         self.apply(task_id, transition, payload)?;
         if splits {
-            self.bring_about(&row, children).await?;
+            self.bring_about(&row, &children).await?;
         }
         Ok(Answer::Done)
     }
@@ -140,23 +145,25 @@ impl Unit<'_> {
     }
 
     /// Makes the children that a step split off.
-    async fn bring_about(&mut self, parent: &TaskRow, children: Vec<PlannedChild>) -> Result<(), StoreError> {
+    async fn bring_about(&mut self, parent: &TaskRow, children: &[PlannedChild]) -> Result<(), StoreError> {
         // Siblings that a child may depend on: this step's, and those of earlier steps.
-        let mut siblings: HashMap<Key, (TaskId, bool, Option<Status>)> = HashMap::with_capacity(children.len());
-        if parent.state.children.split > 0 {
+        let mut siblings: HashMap<Key, (TaskId, bool, Option<Status>)> = HashMap::new();
+        let some_depend = children.iter().any(|child| child.on_all_siblings || !child.depends_on.is_empty());
+        if some_depend && parent.state.children.split > 0 {
             for row in self.tx.children(parent.id).await? {
                 let ended = row.state.is_ended().then(|| row.state.status());
                 siblings.insert(row.key.clone(), (row.id, row.actor_type.is_aggregator(), ended));
             }
         }
-        for child in &children {
-            siblings.insert(child.key.clone(), (child.id, child.actor_type.is_aggregator(), None));
+        if some_depend {
+            siblings.extend(children.iter().map(|child| (child.key.clone(), (child.id, child.actor_type.is_aggregator(), None))));
         }
         let all: Vec<_> = if children.iter().any(|child| child.on_all_siblings) {
             siblings.values().filter(|(_, is_aggregator, _)| !is_aggregator).copied().collect()
         } else {
             Vec::new()
         };
+        self.expect_tasks(children.len().min(NEW_TASKS_MAX));
         for child in children {
             let mut open_deps = Vec::new();
             let mut ended_deps = Vec::new();
@@ -187,7 +194,7 @@ impl Unit<'_> {
                     id: child.id,
                     trace_id: parent.trace_id,
                     parent_id: Some(parent.id),
-                    key: child.key,
+                    key: child.key.clone(),
                     actor_type: child.actor_type,
                     priority: child.priority,
                     aggregation: child.definition.spec.aggregation,
@@ -206,14 +213,15 @@ impl Unit<'_> {
                 layer: child.layer,
                 depth: child.depth,
                 is_leaf_agent: child.is_leaf_agent,
-                input_params: child.params,
-                depends_on: child.depends_on,
+                input_params: child.params.clone(),
+                depends_on: child.depends_on.clone(),
                 open_deps,
                 ended_deps,
                 writes: TaskWrites::default(),
                 created_at: self.now,
             };
             self.add_task(new, transition, payload)?;
+            self.write_new_tasks_if_many().await?;
         }
         Ok(())
     }

@@ -67,6 +67,7 @@ fn trace_row(new: &NewTrace, now: tower_domain::clock::Timestamp) -> NewTraceRow
             finished_at: None,
             created_at: now,
             session_id: new.session_id,
+            is_scheduled: new.cron_trigger_time.is_some(),
             changed_at: Some(now),
         },
         definition_id: new.definition_id.clone(),

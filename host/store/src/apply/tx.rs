@@ -60,6 +60,8 @@ pub(crate) struct TaskWrites {
     pub(crate) error: Option<TaskError>,
     /// The error of an earlier attempt no longer says how the task stands.
     pub(crate) clear_error: bool,
+    /// It goes on in another round than it was in.
+    pub(crate) next_round: bool,
 }
 
 /// A task to insert.
@@ -111,6 +113,8 @@ pub(crate) struct TraceRow {
     pub(crate) created_at: Timestamp,
     /// The session that it is part of.
     pub(crate) session_id: Option<SessionId>,
+    /// Whether a schedule began it, which may wait for its end.
+    pub(crate) is_scheduled: bool,
     /// When it was changed last, where hosts with clocks of their own take turns.
     pub(crate) changed_at: Option<Timestamp>,
 }
@@ -206,7 +210,8 @@ pub(crate) struct OldTask {
     pub(crate) carried: Option<Output>,
 }
 
-/// One open transaction. Every method is a fixed number of statements, however many rows it is given; given none it does nothing.
+/// One open transaction. Every method takes sets, so that a back end which is far away needs a fixed number of statements for each, and one that is
+/// in the process a statement for each row. Given none it does nothing.
 #[async_trait]
 pub(crate) trait Tx: Send {
     /// Takes the locks that the batch needs, where others may write meanwhile: those of traces, of these tasks' traces, and of traces that

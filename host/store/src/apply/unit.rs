@@ -20,6 +20,9 @@ use crate::StoreError;
 use crate::fault::{self, Point};
 use crate::work::{Batch, Committed};
 
+/// New tasks that are held in memory before they are written.
+pub(super) const NEW_TASKS_MAX: usize = 5_000;
+
 /// A task in memory.
 pub(super) struct Entry {
     pub(super) row: TaskRow,
@@ -176,6 +179,30 @@ impl<'a> Unit<'a> {
         self.new_traces.push(new);
     }
 
+    /// Makes room for so many new tasks at once: rows are large, and are not to be moved each time that there are twice as many.
+    pub(super) fn expect_tasks(&mut self, count: usize) {
+        self.tasks.reserve(count);
+        self.fresh.reserve(count);
+        self.queue.reserve(count);
+        self.out.events.reserve(count);
+    }
+
+    /// Writes new tasks once they are many, and forgets those of them that are open: a large split is not held in memory as a whole.
+    pub(super) async fn write_new_tasks_if_many(&mut self) -> Result<(), StoreError> {
+        if self.fresh.len() < NEW_TASKS_MAX {
+            return Ok(());
+        }
+        let new: Vec<TaskId> = self.fresh.iter().map(|new| new.row.id).collect();
+        self.flush().await?;
+        for id in new {
+            // What has ended is still to be told to others.
+            if self.task(id).is_some_and(|row| !row.state.is_ended()) {
+                self.tasks.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
     /// A task that is about to be inserted, in the state that `transition` leads to.
     pub(super) fn add_task(&mut self, new: NewTask, transition: Transition, payload: Option<Json>) -> Result<(), StoreError> {
         let (id, trace_id) = (new.row.id, new.row.trace_id);
@@ -209,6 +236,7 @@ impl<'a> Unit<'a> {
         let was_queued = from.is_some() && matches!(entry.row.state.stage, Stage::Scheduled | Stage::Backoff | Stage::Queued | Stage::Claimed);
         let moved = from.is_none() || entry.row.state.stage != next.stage;
         let passed = from.is_some() && entry.row.has_passed();
+        entry.writes.next_round |= from.is_some() && entry.row.state.round != next.round;
         entry.row.state = next;
         let stage = entry.row.state.stage;
         let gates = if moved { entry.row.gates.clone() } else { Gates::default() };

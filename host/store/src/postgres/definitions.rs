@@ -148,6 +148,8 @@ async fn put(store: &PostgresStore, id: &Name, spec: &DefinitionSpec, expected: 
     }
     schedules::follow(&mut tx, current.as_ref(), &next, now).await?;
     tx.commit().await?;
+    // Of the gates that were stirred nothing is known.
+    store.order.lock().seen = None;
     Ok(if version == 0 { Put::Created(next) } else { Put::Updated(next) })
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Row};
-use tower_domain::clock::Timestamp;
 
 use super::open::{ACQUIRE_TIMEOUT, MIGRATIONS, PATIENCE, Place, settings};
 use super::writers::Writers;
@@ -74,6 +73,6 @@ pub async fn look(url: &str) -> Result<Look, StoreError> {
     conn.close().await?;
     let reads = settings(connect.clone(), 0).options([("default_transaction_read_only", "on")]);
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).connect_lazy_with(reads);
-    let order = Arc::new(Mutex::new(Order { claims: ClaimOrder::default(), asked_at: Timestamp::from_micros(0), gates_ahead: 0 }));
+    let order = Arc::new(Mutex::new(Order::new(ClaimOrder::default())));
     Ok(Look { store: PostgresStore { writers: Writers::new(pool.clone(), PATIENCE), readers: pool, connect, order, time: Time::OfDatabase }, server })
 }

@@ -123,8 +123,27 @@ struct Order {
     claims: ClaimOrder,
     /// When virtual time was asked for.
     asked_at: Timestamp,
+    /// What the latest batch saw of the queue at its end; none: nothing is known.
+    seen: Option<Seen>,
     /// For how many further batches the lock of gates is taken before it is sure to be needed, as batches came to gates of late.
     gates_ahead: u32,
+}
+
+/// What a batch saw of the queue at its end. Others may have changed it since: whoever goes by it looks again at its own end, and what has come
+/// meanwhile is for the next batch.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// When the next waiting task is due, or the next gate opens.
+    next_due: Option<Timestamp>,
+    /// Whether a task can be claimed in a lane of its own.
+    elsewhere: bool,
+}
+
+impl Order {
+    /// That of an engine or a look that knows nothing yet.
+    fn new(claims: ClaimOrder) -> Self {
+        Self { claims, asked_at: Timestamp::from_micros(0), seen: None, gates_ahead: 0 }
+    }
 }
 
 impl PostgresStore {

@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
-use tower_domain::clock::Timestamp;
 
 use super::work::Runs;
 use super::writers::Writers;
@@ -83,7 +82,7 @@ pub async fn open(options: PostgresOptions) -> Result<PostgresStore, StoreError>
     let readers = pool(options.readers).connect_lazy_with(settings(connect.clone(), READ_TIMEOUT_MS).options([("default_transaction_read_only", "on")]));
     // Whatever stands between may refuse the settings; better now than at the first batch.
     writers.acquire().await.map_err(|error| place.refused(error))?;
-    let order = Arc::new(Mutex::new(Order { claims, asked_at: Timestamp::from_micros(0), gates_ahead: 0 }));
+    let order = Arc::new(Mutex::new(Order::new(claims)));
     Ok(PostgresStore { writers: Writers::new(writers, options.patience), readers, connect, order, time: options.time })
 }
 

@@ -239,6 +239,8 @@ fn raw(row: &PgRow, column: usize) -> Result<Option<&[u8]>, sqlx::Error> {
 }
 
 impl Cells for PgRow {
+    type Error = sqlx::Error;
+
     /// A number of any size, or a flag.
     fn int(&self, column: usize) -> Result<Option<i64>, sqlx::Error> {
         let Some(bytes) = raw(self, column)? else { return Ok(None) };

@@ -16,12 +16,14 @@ use tower_domain::name::Name;
 use tower_domain::schedule::Schedule;
 use tower_domain::task::Attempt;
 
-use super::Time;
 use super::rows::Params;
 use super::writers::answered;
+use super::{Seen, Time};
 use super::{schedules, sessions, tx_gates, tx_queue, tx_read, tx_write};
 use crate::StoreError;
-use crate::apply::tx::{GateRow, KnownKey, NewTask, NewTraceRow, OldTask, ParkedTask, QueueRow, RoundRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
+use crate::apply::tx::{
+    GateRow, KnownKey, NewTask, NewTraceRow, OldTask, ParkedTask, QueuePlace, QueueRow, RoundRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx,
+};
 use crate::fault::{self, Guard, Point};
 
 /// A transaction under way.
@@ -41,7 +43,11 @@ pub(super) struct PgTx {
     pub(super) holds_gates: bool,
     /// Whether it came to a gate.
     pub(super) comes_to_gates: bool,
-    has_own_time: bool,
+    /// What is known of the queue: before [`Tx::next_due`] what the batch before saw, then what this one does.
+    pub(super) seen: Option<Seen>,
+    /// Whether a lane was passed over since nothing was known to wait in any.
+    pub(super) skipped_elsewhere: bool,
+    pub(super) has_own_time: bool,
     /// Statements up to now.
     pub(super) statements: u64,
     /// How long an answer is waited for.
@@ -50,7 +56,7 @@ pub(super) struct PgTx {
 
 impl PgTx {
     /// Takes over a transaction that was just begun. With `holds_gates` it is to take the lock of all gates first.
-    pub(super) fn new(conn: Transaction<'static, Postgres>, time: Time, patience: Duration, holds_gates: bool) -> Self {
+    pub(super) fn new(conn: Transaction<'static, Postgres>, time: Time, patience: Duration, holds_gates: bool, seen: Option<Seen>) -> Self {
         Self {
             conn,
             locked: HashSet::new(),
@@ -60,10 +66,24 @@ impl PgTx {
             more_ready: false,
             holds_gates,
             comes_to_gates: false,
+            seen,
+            skipped_elsewhere: false,
             has_own_time: time == Time::OfDatabase,
             statements: 0,
             patience,
         }
+    }
+
+    /// Whether nothing in the queue, and no gate, can have come to its time.
+    pub(super) fn nothing_is_due(&self, now: Timestamp) -> bool {
+        self.seen.is_some_and(|seen| seen.next_due.is_none_or(|due| due > now))
+    }
+
+    /// Whether nothing can be claimed in any lane of its own. Notes that nobody looked, if so.
+    fn nothing_elsewhere(&mut self) -> bool {
+        let nothing = self.seen.is_some_and(|seen| !seen.elsewhere);
+        self.skipped_elsewhere |= nothing;
+        nothing
     }
 
     /// Runs a statement, and answers how many rows it wrote.
@@ -96,9 +116,8 @@ impl Tx for PgTx {
         if self.holds_gates {
             tx_gates::lock(self).await?;
         }
-        tx_read::lock(self, tasks, traces, schedules).await?;
-        // Read once it has its locks, so that what happens to a trace happens in order.
-        if self.has_own_time { answered(self.patience, tx_read::clock(&mut self.conn)).await.map(Some) } else { Ok(None) }
+        let now = tx_read::lock(self, tasks, traces, schedules).await?;
+        Ok(now.filter(|_| self.has_own_time))
     }
 
     async fn tasks(&mut self, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError> {
@@ -158,6 +177,9 @@ impl Tx for PgTx {
     }
 
     async fn put_queue(&mut self, rows: &[QueueRow]) -> Result<(), StoreError> {
+        if let Some(seen) = &mut self.seen {
+            seen.elsewhere |= rows.iter().any(|row| matches!(&row.place, QueuePlace::Ready(lane) if *lane != Lane::Process));
+        }
         tx_queue::put(self, rows).await
     }
 
@@ -170,6 +192,9 @@ impl Tx for PgTx {
     }
 
     async fn due(&mut self, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        if self.nothing_is_due(now) {
+            return Ok(Vec::new());
+        }
         tx_queue::due(self, now, limit).await
     }
 
@@ -194,10 +219,16 @@ impl Tx for PgTx {
     }
 
     async fn ready_in(&mut self, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        if self.nothing_elsewhere() {
+            return Ok(Vec::new());
+        }
         tx_queue::ready_in(self, lane, limit).await
     }
 
     async fn fair_in(&mut self, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        if self.nothing_elsewhere() {
+            return Ok(Vec::new());
+        }
         tx_queue::fair_in(self, lane, limit).await
     }
 
@@ -218,6 +249,9 @@ impl Tx for PgTx {
     }
 
     async fn opening(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Gate>, StoreError> {
+        if self.nothing_is_due(now) {
+            return Ok(Vec::new());
+        }
         tx_gates::opening(self, now, limit).await
     }
 

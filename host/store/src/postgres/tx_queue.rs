@@ -11,9 +11,9 @@ use tower_domain::id::TaskId;
 use tower_domain::task::TaskResult;
 
 use super::rows::{Bind, Columns, Params};
-use super::statements;
 use super::tx::PgTx;
 use super::values::Rows;
+use super::{Seen, statements};
 use crate::StoreError;
 use crate::apply::tx::{QueueRow, StepInput, TaskRow};
 use crate::read::{LaneUse, WAITING_MAX};
@@ -92,9 +92,10 @@ statements! {
     // A host that starts anew waits for whoever holds something of its: nobody else will take it back at once.
     CLAIMED_BY = "SELECT q.task_id, t.trace_id FROM queue AS q JOIN tasks AS k ON k.id = q.task_id JOIN traces AS t ON t.trace_id = k.trace_id \
          WHERE q.place = 2 AND q.owner = $2 ORDER BY t.trace_id LIMIT $1 FOR UPDATE OF t, q";
-    // And whether something is left that can be claimed.
+    // And whether something is left that can be claimed, by this process or in a lane of its own.
     NEXT_DUE = "SELECT least((SELECT w.due FROM queue AS w WHERE w.place = 1 ORDER BY w.due LIMIT 1), \
-             (SELECT g.opens_at FROM gates AS g WHERE g.opens_at IS NOT NULL ORDER BY g.opens_at LIMIT 1)), EXISTS (SELECT 1 FROM queue AS r WHERE r.place = 0)";
+             (SELECT g.opens_at FROM gates AS g WHERE g.opens_at IS NOT NULL ORDER BY g.opens_at LIMIT 1)), EXISTS (SELECT 1 FROM queue AS r WHERE r.place = 0), \
+             EXISTS (SELECT 1 FROM queue AS e WHERE e.place = 4 AND e.lane > '')";
     // A row that somebody holds is on its way elsewhere.
     RENEW = "UPDATE queue SET lease_until = $1 WHERE task_id = ANY(ARRAY( \
          SELECT q.task_id FROM queue AS q WHERE q.place = 2 AND q.owner = $2 AND q.task_id = ANY($3) FOR UPDATE SKIP LOCKED))";
@@ -198,9 +199,10 @@ pub(super) async fn next_due(tx: &mut PgTx) -> Result<Option<Timestamp>, StoreEr
     let rows = tx.fetch(NEXT_DUE, Params::new()).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let mut columns = Columns::of(row, "queue");
-    let due = columns.opt_at()?;
+    let next_due = columns.opt_at()?;
     tx.more_ready = columns.flag()?;
-    Ok(due)
+    tx.seen = Some(Seen { next_due, elsewhere: columns.flag()? });
+    Ok(next_due)
 }
 
 /// Claimed tasks of a host.

@@ -17,13 +17,22 @@ use crate::apply::tx::{KnownKey, OldTask, TaskRow, TraceRow};
 use crate::rows::nouns::{self, event_columns};
 use crate::rows::work::{known_key, old_task, old_task_columns, task_row, task_row_columns, trace_row, trace_row_columns};
 
+/// What the database's clock says.
+macro_rules! now {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+}
+
 statements! {
-    NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    NOW = concat!("SELECT ", now!());
     LAST_TRACES = "SELECT s.last_trace_id FROM schedules AS s WHERE s.definition_id = ANY($1) AND s.last_trace_id IS NOT NULL";
-    // Always in the order of ids, so that two who lock several never wait for each other.
+    // Always in the order of ids, so that two who lock several never wait for each other. The clock is read once a row has its lock, so that
+    // what happens to a trace happens in order; the last row has the latest.
     LOCK = concat!(
-        "SELECT ", trace_row_columns!(), ", t.changed_at FROM traces AS t \
-         WHERE t.trace_id = ANY($1 || ARRAY(SELECT k.trace_id FROM tasks AS k WHERE k.id = ANY($2))) ORDER BY t.trace_id FOR UPDATE"
+        "WITH t AS MATERIALIZED (SELECT l.* FROM traces AS l \
+             WHERE l.trace_id = ANY($1 || ARRAY(SELECT k.trace_id FROM tasks AS k WHERE k.id = ANY($2))) ORDER BY l.trace_id FOR UPDATE) \
+         SELECT ", trace_row_columns!(), ", t.changed_at, ", now!(), " FROM t"
     );
     TRACES = concat!("SELECT ", trace_row_columns!(), ", t.changed_at FROM traces AS t WHERE t.trace_id = ANY($1) ORDER BY t.trace_id FOR UPDATE");
     TASKS = concat!("SELECT ", task_row_columns!(), " FROM tasks AS t WHERE t.id = ANY($1)");
@@ -67,8 +76,8 @@ pub(super) async fn clock(conn: &mut PgConnection) -> Result<Timestamp, StoreErr
     Columns::of(&row, "the clock").at()
 }
 
-/// Locks the traces that a batch is about, before anything of them is read.
-pub(super) async fn lock(tx: &mut PgTx, tasks: &[TaskId], traces: &[TraceId], schedules: &[Name]) -> Result<(), StoreError> {
+/// Locks the traces that a batch is about, before anything of them is read. Answers what the database's clock says then.
+pub(super) async fn lock(tx: &mut PgTx, tasks: &[TaskId], traces: &[TraceId], schedules: &[Name]) -> Result<Option<Timestamp>, StoreError> {
     let mut traces = traces.to_vec();
     if !schedules.is_empty() {
         // A look without a lock: whoever has fired meanwhile is noticed by the schedule's revision.
@@ -78,22 +87,39 @@ pub(super) async fn lock(tx: &mut PgTx, tasks: &[TaskId], traces: &[TraceId], sc
             traces.push(Columns::of(row, "schedules").id()?);
         }
     }
-    if tasks.is_empty() && traces.is_empty() {
-        return Ok(());
+    let mut now = None;
+    if !tasks.is_empty() || !traces.is_empty() {
+        let mut params = Params::new();
+        params.ids(&traces).ids(tasks);
+        for row in &tx.fetch(LOCK, params).await? {
+            now = Some(keep(tx, row)?.at()?);
+        }
     }
-    let mut params = Params::new();
-    params.ids(&traces).ids(tasks);
-    keep(tx, LOCK, params).await
+    match now {
+        None if tx.has_own_time => {
+            let rows = tx.fetch(NOW, Params::new()).await?;
+            rows.first().map(|row| Columns::of(row, "the clock").at()).transpose()
+        }
+        now => Ok(now),
+    }
+}
+
+/// Keeps the row of a trace that was locked. Answers what else there is of it.
+fn keep<'r>(tx: &mut PgTx, row: &'r PgRow) -> Result<Columns<'r, PgRow>, StoreError> {
+    let mut columns = Columns::of(row, "traces");
+    let mut trace = trace_row(&mut columns)?;
+    trace.changed_at = columns.opt_at()?;
+    tx.locked.insert(trace.trace_id);
+    tx.traces.insert(trace.trace_id, trace);
+    Ok(columns)
 }
 
 /// Locks traces and keeps their rows.
-async fn keep(tx: &mut PgTx, statement: &'static str, params: Params) -> Result<(), StoreError> {
-    for row in &tx.fetch(statement, params).await? {
-        let mut columns = Columns::of(row, "traces");
-        let mut row = trace_row(&mut columns)?;
-        row.changed_at = columns.opt_at()?;
-        tx.locked.insert(row.trace_id);
-        tx.traces.insert(row.trace_id, row);
+async fn lock_more(tx: &mut PgTx, ids: &[TraceId]) -> Result<(), StoreError> {
+    let mut params = Params::new();
+    params.ids(ids);
+    for row in &tx.fetch(TRACES, params).await? {
+        keep(tx, row)?;
     }
     Ok(())
 }
@@ -114,9 +140,7 @@ pub(super) async fn tasks(tx: &mut PgTx, ids: &[TaskId]) -> Result<Vec<TaskRow>,
         free.sort_unstable();
         free.dedup();
         // What was read before the lock may have changed since: once more.
-        let mut params = Params::new();
-        params.ids(&free);
-        keep(tx, TRACES, params).await?;
+        lock_more(tx, &free).await?;
         // A task without a trace is for the invariants.
         tx.locked.extend(free);
     }
@@ -126,9 +150,7 @@ pub(super) async fn tasks(tx: &mut PgTx, ids: &[TaskId]) -> Result<Vec<TaskRow>,
 pub(super) async fn traces(tx: &mut PgTx, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError> {
     let unread: Vec<TraceId> = ids.iter().filter(|id| !tx.traces.contains_key(id)).copied().collect();
     if !unread.is_empty() {
-        let mut params = Params::new();
-        params.ids(&unread);
-        keep(tx, TRACES, params).await?;
+        lock_more(tx, &unread).await?;
     }
     Ok(ids.iter().filter_map(|id| tx.traces.remove(id)).collect())
 }

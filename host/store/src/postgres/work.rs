@@ -10,7 +10,7 @@ use tower_domain::clock::Timestamp;
 
 use super::tx::PgTx;
 use super::writers::answered;
-use super::{PostgresStore, tx_queue};
+use super::{PostgresStore, Seen, tx_queue};
 use crate::StoreError;
 use crate::apply::ClaimOrder;
 use crate::fault::{self, Point};
@@ -79,11 +79,12 @@ impl PostgresStore {
 
     /// Also answers whether the batch came to gates.
     async fn run_with(&self, batch: &Batch, holds_gates: bool) -> (Result<Committed, StoreError>, bool) {
+        let seen = self.order.lock().seen;
         let (order, conn) = match (self.claim_order(batch.now).await, self.begin().await) {
             (Ok(order), Ok(conn)) => (order, conn),
             (Err(error), _) | (_, Err(error)) => return (Err(error), false),
         };
-        let mut tx = PgTx::new(conn, self.time, self.writers.patience, holds_gates);
+        let mut tx = PgTx::new(conn, self.time, self.writers.patience, holds_gates, seen);
         let applied = crate::apply::run(&mut tx, batch.clone(), order).await;
         let came = tx.comes_to_gates;
         let ended = match applied {
@@ -91,8 +92,11 @@ impl PostgresStore {
                 // What others held back just now can be claimed in a moment.
                 committed.statements = tx.statements;
                 committed.more_ready |= tx.more_ready && batch.claim.as_ref().is_some_and(|claim| claim.limit > 0);
+                // Nobody looked there, and something has come.
+                committed.more_elsewhere |= tx.skipped_elsewhere && tx.seen.is_some_and(|seen| seen.elsewhere);
+                let seen = tx.seen;
                 tx.commit().await.map(|()| {
-                    self.move_on(order, after);
+                    self.move_on(order, after, seen);
                     committed
                 })
             }
@@ -126,8 +130,10 @@ impl PostgresStore {
     }
 
     /// A batch that began at `before` ended at `after`; others of this host may have done so meanwhile.
-    fn move_on(&self, before: ClaimOrder, after: ClaimOrder) {
-        let claims = &mut self.order.lock().claims;
+    fn move_on(&self, before: ClaimOrder, after: ClaimOrder, seen: Option<Seen>) {
+        let order = &mut *self.order.lock();
+        order.seen = seen;
+        let claims = &mut order.claims;
         claims.virtual_time = claims.virtual_time.max(after.virtual_time);
         claims.claims += after.claims.saturating_sub(before.claims);
         claims.passes += after.passes.saturating_sub(before.passes);

@@ -35,10 +35,12 @@ ids!(TaskId, TraceId, ControlEventId, SessionId);
 
 /// A row of a back end. A value is found by its column's number; NULL is `None`.
 pub(crate) trait Cells {
-    fn int(&self, column: usize) -> Result<Option<i64>, sqlx::Error>;
-    fn text(&self, column: usize) -> Result<Option<&str>, sqlx::Error>;
+    /// Why a value is not what was asked for.
+    type Error: std::fmt::Display;
+    fn int(&self, column: usize) -> Result<Option<i64>, Self::Error>;
+    fn text(&self, column: usize) -> Result<Option<&str>, Self::Error>;
     /// Also of an id.
-    fn bytes(&self, column: usize) -> Result<Option<&[u8]>, sqlx::Error>;
+    fn bytes(&self, column: usize) -> Result<Option<&[u8]>, Self::Error>;
 }
 
 /// Reads a row's columns one after the other, in the order of the statement.
@@ -64,7 +66,7 @@ impl<'r, R: Cells> Columns<'r, R> {
         StoreError::inconsistent(self.table, format!("{what} in column {}", self.next))
     }
 
-    fn get<T>(&mut self, read: impl FnOnce(&'r R, usize) -> Result<Option<T>, sqlx::Error>) -> Result<Option<T>, StoreError> {
+    fn get<T>(&mut self, read: impl FnOnce(&'r R, usize) -> Result<Option<T>, R::Error>) -> Result<Option<T>, StoreError> {
         let value = read(self.row, self.next).map_err(|error| self.bad(error))?;
         self.next += 1;
         Ok(value)

@@ -45,7 +45,8 @@ pub(crate) use old_task_columns;
 macro_rules! trace_row_columns {
     () => {
         "t.trace_id, t.root_task_id, t.count_pending, t.count_running, t.count_success, t.count_failed, t.count_cancelled, \
-         t.count_skipped, t.last_seq, t.rank, t.status, t.cancelling, t.started_at, t.finished_at, t.created_at, t.session_id"
+         t.count_skipped, t.last_seq, t.rank, t.status, t.cancelling, t.started_at, t.finished_at, t.created_at, t.session_id, \
+         t.cron_trigger_time"
     };
 }
 pub(crate) use trace_row_columns;
@@ -139,6 +140,7 @@ pub(crate) fn trace_row(columns: &mut Columns<'_, impl Cells>) -> Result<TraceRo
         finished_at: columns.opt_at()?,
         created_at: columns.at()?,
         session_id: columns.opt_id()?,
+        is_scheduled: columns.opt_at()?.is_some(),
         changed_at: None,
     })
 }

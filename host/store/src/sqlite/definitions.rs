@@ -7,7 +7,8 @@ use tower_domain::definition::{Definition, DefinitionSpec};
 use tower_domain::name::Name;
 
 use super::lists::page_of;
-use super::rows::{Bind, Params};
+use super::near::query;
+use super::rows::{Bind, Binder, Params};
 use super::{SqliteStore, schedules, statements};
 use crate::StoreError;
 use crate::definitions::{DefinitionFilter, DefinitionStore, Put};
@@ -90,7 +91,9 @@ impl DefinitionStore for SqliteStore {
             let mut params = Params::new();
             params.text(id.as_str()).at(now);
             query_with(STIR_GATES, params.into_list()).execute(&mut writer.conn).await?;
-            writer.nothing_waits = false;
+            if let Some(batches) = &mut writer.batches {
+                batches.nothing_waits = false;
+            }
         }
         schedules::follow(&mut writer.conn, current.as_ref(), &next, now).await?;
         writer.commit().await?;
@@ -99,14 +102,17 @@ impl DefinitionStore for SqliteStore {
     }
 
     async fn find(&self, id: &Name) -> Result<Option<Definition>, StoreError> {
-        current(&mut *self.reader().await?, id).await
+        let bind = |params: &mut Binder<'_, '_>| {
+            params.text(id.as_str());
+        };
+        self.near(|conn| Ok(query(conn, CURRENT, bind, |row| definition(row))?.pop())).await
     }
 
     async fn find_version(&self, id: &Name, version: u32) -> Result<Option<Definition>, StoreError> {
-        let mut params = Params::new();
-        params.text(id.as_str()).int(version);
-        let row = query_with(VERSION, params.into_list()).fetch_optional(&mut *self.reader().await?).await?;
-        row.as_ref().map(definition).transpose()
+        let bind = |params: &mut Binder<'_, '_>| {
+            params.text(id.as_str()).int(version);
+        };
+        self.near(|conn| Ok(query(conn, VERSION, bind, |row| definition(row))?.pop())).await
     }
 
     async fn find_as_of(&self, id: &Name, at: Timestamp) -> Result<Option<Definition>, StoreError> {

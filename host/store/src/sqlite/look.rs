@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Mutex, broadcast};
-use tower_domain::clock::Timestamp;
 
+use super::near::Near;
 use super::open::{APPLICATION_ID, BUSY_TIMEOUT, MIGRATIONS, base, newer};
 use super::{SqliteStore, Writer};
 use crate::StoreError;
@@ -71,8 +71,14 @@ pub async fn look(path: &Path) -> Result<Look, StoreError> {
         page_bytes: number(&mut conn, "PRAGMA page_size").await?,
         in_use,
     };
-    let writer = Writer { conn, open: false, order: Default::default(), nothing_waits: false, latest: Timestamp::from_micros(0) };
-    let store = SqliteStore { writer: Arc::new(Mutex::new(writer)), readers: None, news: broadcast::channel(1).0, _lock: None };
+    let writer = Writer { batches: None, conn, open: false };
+    let store = SqliteStore {
+        writer: Arc::new(Mutex::new(writer)),
+        readers: None,
+        near: Some(Arc::new(Near::to_look(path, still))),
+        news: broadcast::channel(1).0,
+        _lock: None,
+    };
     Ok(Look { store, file, path: path.to_owned(), still: still.then_some(stamp) })
 }
 

@@ -5,25 +5,29 @@
 //! - this file: opening, and who may use a connection when
 //! - `open`: what makes a file unusable, said clearly
 //! - `look`: opening it only to look
-//! - `rows`, `values`: parameters and rows; what they mean is in `crate::rows`
+//! - `log`: the write-ahead log, moved into the file beside the writer
+//! - `rows`: parameters and rows; what they mean is in `crate::rows`
 //! - `work`: a batch as a transaction; `tx` with `tx_read`, `tx_write`, `tx_queue`, `tx_gates`: its statements
 //! - `nouns`: tasks with the paths to them
-//! - `read`, `results`, `lists`: what readers ask
+//! - `read`, `results`, `lists`: what readers ask; `near`: the short reads among them
 //! - `definitions`, `modules`: what people put in; `schedules`: when definitions fire by themselves; `sessions`: users' continuing work
 //! - `hosts`: engines that share this database, and what they tell each other
 //! - `artifacts`: which trace large outputs go with; `retention`: deletes what is kept no longer
 //! - `check`: the queries behind [`crate::invariants`]
 //!
-//! SQLite has one writer, so there is one connection that writes, behind a lock. Readers have connections of their own and see the
-//! last commit; in memory everything shares the one connection there is.
+//! SQLite has one writer, so what writes is behind one lock: the connection of batches, through `rusqlite`, which asks SQLite on the thread it
+//! is called on, and that of everything else, through `sqlx`, which has a thread for each connection and takes a statement there and back.
+//! Readers have connections of their own, likewise of two kinds, and see the last commit; in memory they share those of the writers.
 
 mod artifacts;
 mod check;
 mod definitions;
 mod hosts;
 mod lists;
+mod log;
 mod look;
 mod modules;
+mod near;
 mod nouns;
 mod open;
 #[cfg(test)]
@@ -39,9 +43,9 @@ mod tx_gates;
 mod tx_queue;
 mod tx_read;
 mod tx_write;
-mod values;
 mod work;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -51,11 +55,15 @@ use sqlx::pool::PoolConnection;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, OwnedMutexGuard, broadcast};
 use tower_domain::clock::Timestamp;
+use tower_domain::id::TaskId;
 
+use log::Log;
 pub use look::{FileState, Look, look, schema_of_this_version};
+use near::Near;
 pub use open::open;
 
 use crate::apply::ClaimOrder;
+use crate::apply::tx::TaskRow;
 use crate::blobs::BlobStore;
 use crate::news::News;
 use crate::{StoreError, Stores};
@@ -109,6 +117,8 @@ pub struct SqliteStore {
     writer: Arc<Mutex<Writer>>,
     /// None: readers share the writer's connection.
     readers: Option<SqlitePool>,
+    /// None: short reads share the writer's as well.
+    near: Option<Arc<Near>>,
     /// What those that share this one tell each other, each with who tells it.
     news: broadcast::Sender<(Box<str>, News)>,
     /// Held for as long as the database is open.
@@ -138,6 +148,9 @@ impl SqliteStore {
     pub async fn close(&self) -> Result<(), StoreError> {
         if let Some(readers) = &self.readers {
             readers.close().await;
+            if let Some(near) = &self.near {
+                near.close();
+            }
             let mut writer = self.write().await;
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.conn).await?;
         }
@@ -160,16 +173,30 @@ impl SqliteStore {
     }
 }
 
-/// The connection that writes.
+/// The connections that write, in turns.
 struct Writer {
+    /// None: it was opened to be looked at.
+    batches: Option<Batches>,
+    /// For everything else that is written, on a thread of its own.
     conn: SqliteConnection,
-    /// A transaction was begun and its end was not seen: whoever began it failed, or was dropped in the middle.
+    /// A transaction was begun on it and its end was not seen: whoever began it failed, or was dropped in the middle.
     open: bool,
+}
+
+/// The connection that batches are written with, on the thread of whoever has one, and what is known of the last of them.
+struct Batches {
+    conn: rusqlite::Connection,
+    /// None: in memory there is none.
+    log: Option<Log>,
     order: ClaimOrder,
+    /// Tasks that are claimed, as far as it is known: of an earlier life they are not.
+    claimed: HashMap<TaskId, TaskRow>,
     /// Whether nothing in the queue waits for its time, so that nobody needs to look.
     nothing_waits: bool,
     /// When the latest batch happened.
     latest: Timestamp,
+    /// The latest instant at which anything happened, as far as it is known: a clock that is set back goes on behind it.
+    furthest: Timestamp,
 }
 
 // sqlx's own `Transaction` is not used: when SQLite itself rolls a transaction back (full disk, I/O error), the `ROLLBACK` that

@@ -1,18 +1,24 @@
 //! Opening a database, and what makes one unusable.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Mutex, broadcast};
 use tower_domain::clock::Timestamp;
 
-use super::{NEWS_MAX, Place, SqliteOptions, SqliteStore, Writer};
+use super::log::{self, Log};
+use super::near::Near;
+use super::{Batches, NEWS_MAX, Place, SqliteOptions, SqliteStore, Writer};
 use crate::StoreError;
 use crate::apply::ClaimOrder;
 use crate::fault::{self, Guard, Point};
@@ -28,20 +34,20 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest file that is looked through for damage before it is used: what can be read in a moment.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 
-/// Page cache of the writer, in KiB.
-const WRITER_CACHE_KIB: u32 = 32 * 1024;
+/// SQLite's file system for databases that are nowhere but in memory.
+const MEMORY_VFS: &str = "memdb";
 
-/// Page cache of a reader, in KiB.
+/// Page cache of the connection of batches, in KiB.
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
+
+/// Page cache of any other connection, in KiB.
 const READER_CACHE_KIB: u32 = 8 * 1024;
-
-/// Pages in the write-ahead log after which they are moved into the file: 16 MiB.
-const CHECKPOINT_PAGES: u32 = 4_096;
 
 /// What is left of the write-ahead log on disk after that, in bytes.
 const LOG_BYTES_MAX: u32 = 64 << 20;
 
 /// Prepared statements that a connection keeps.
-const STATEMENTS_MAX: usize = 512;
+pub(super) const STATEMENTS_MAX: usize = 512;
 
 /// Rows that may lie between SQLite's thread and the reader of an answer.
 const ROWS_AHEAD: usize = 512;
@@ -52,7 +58,12 @@ const ROWS_AHEAD: usize = 512;
 /// that cannot be written, that is no database or another program's, with [`StoreError::OtherSchema`] one that a newer version wrote.
 pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
     let (connect, lock) = match &options.place {
-        Place::Memory => (base().in_memory(true).filename(":memory:"), None),
+        Place::Memory => {
+            static MADE: AtomicU64 = AtomicU64::new(0);
+            // Connections of this process that know its name share it.
+            let name = format!("/tower-{}", MADE.fetch_add(1, Ordering::Relaxed));
+            (base().filename(name).vfs(MEMORY_VFS), None)
+        }
         Place::File(path) => {
             let lock = prepare(path)?;
             probe(path).await?;
@@ -60,12 +71,12 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
                 .filename(path)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
-                .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+                .pragma("wal_autocheckpoint", log::MOVE_AT.to_string())
                 .pragma("journal_size_limit", LOG_BYTES_MAX.to_string());
             (connect, Some(Arc::new(lock)))
         }
     };
-    let mut conn = connect.clone().pragma("cache_size", format!("-{WRITER_CACHE_KIB}")).connect().await?;
+    let mut conn = connect.clone().pragma("cache_size", format!("-{READER_CACHE_KIB}")).connect().await?;
     migrate(&mut conn, &options.place).await?;
     if !fault::is_on(Guard::Dedupe) {
         // It would refuse what the guard lets through.
@@ -81,6 +92,13 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
     let order = ClaimOrder { virtual_time: super::tx_queue::virtual_time(&mut conn).await?, ..ClaimOrder::default() };
     // The operator may have changed what holds at them.
     sqlx::query("UPDATE gates SET opens_at = 0").execute(&mut conn).await?;
+    let furthest = super::tx_read::newest(&mut conn).await?;
+    let conn_of_batches = batches(connect.get_filename(), &options.place)?;
+    let log = match &options.place {
+        Place::Memory => None,
+        Place::File(path) => Some(Log::take_over(&conn_of_batches, beside(path)?)?),
+    };
+    let batches = Batches { conn: conn_of_batches, log, order, claimed: HashMap::new(), nothing_waits: false, latest: Timestamp::from_micros(0), furthest };
     let readers = lock.is_some().then(|| {
         SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
@@ -89,12 +107,45 @@ pub async fn open(options: SqliteOptions) -> Result<SqliteStore, StoreError> {
             .test_before_acquire(false)
             .connect_lazy_with(connect.pragma("query_only", "ON").pragma("cache_size", format!("-{READER_CACHE_KIB}")))
     });
+    let near = match &options.place {
+        Place::Memory => None,
+        Place::File(path) => Some(Arc::new(Near::beside_writers(path))),
+    };
     Ok(SqliteStore {
-        writer: Arc::new(Mutex::new(Writer { conn, open: false, order, nothing_waits: false, latest: Timestamp::from_micros(0) })),
+        writer: Arc::new(Mutex::new(Writer { batches: Some(batches), conn, open: false })),
         readers,
+        near,
         news: broadcast::channel(NEWS_MAX).0,
         _lock: lock,
     })
+}
+
+/// The connection of batches, to a database that is up to date.
+fn batches(name: &Path, place: &Place) -> Result<rusqlite::Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = match place {
+        Place::Memory => rusqlite::Connection::open_with_flags_and_vfs(name, flags, MEMORY_VFS)?,
+        Place::File(_) => {
+            let conn = beside(name)?;
+            conn.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
+            conn
+        }
+    };
+    conn.pragma_update(None, "foreign_keys", false)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
+    // Parameters are no reason to plan a statement anew, which those of partial indexes would be otherwise, each time.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(conn)
+}
+
+/// A connection to a file that writes to it durably.
+fn beside(path: &Path) -> Result<rusqlite::Connection, StoreError> {
+    let conn = rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    Ok(conn)
 }
 
 pub(super) fn base() -> SqliteConnectOptions {

@@ -12,8 +12,9 @@ use tower_domain::step::ResultPage;
 use tower_domain::task::{Attempt, Round, Task};
 use tower_domain::trace::Trace;
 
+use super::near::query;
 use super::nouns::tasks;
-use super::rows::{Bind, Params};
+use super::rows::{Bind, Binder, Params};
 use super::{SqliteStore, lists, results, statements, tx_gates, tx_queue};
 use crate::StoreError;
 use crate::read::{DeadLetterFilter, DeadLetterGroup, GroupBy, KeyUse, LaneUse, LimitUse, Page, PageRequest, Reader, TaskFilter, TraceFilter};
@@ -63,10 +64,10 @@ const FEW_TASKS: u32 = 1_000;
 #[async_trait]
 impl Reader for SqliteStore {
     async fn trace(&self, id: TraceId) -> Result<Option<Trace>, StoreError> {
-        let mut params = Params::new();
-        params.id(id);
-        let row = sqlx::query_with(TRACE, params.into_list()).fetch_optional(&mut *self.reader().await?).await?;
-        row.as_ref().map(trace).transpose()
+        let bind = |params: &mut Binder<'_, '_>| {
+            params.id(id);
+        };
+        self.near(|conn| Ok(query(conn, TRACE, bind, |row| trace(row))?.pop())).await
     }
 
     async fn traces(&self, filter: &TraceFilter, page: &PageRequest<TraceId>) -> Result<Page<Trace, TraceId>, StoreError> {
@@ -122,11 +123,11 @@ impl Reader for SqliteStore {
     }
 
     async fn child_results(&self, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
-        results::of_children(&mut *self.reader().await?, task, after, limit).await
+        self.near_page(|conn| results::of_children(conn, task, after, limit)).await
     }
 
     async fn dependency_results(&self, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
-        results::of_dependencies(&mut *self.reader().await?, task, after, limit).await
+        self.near_page(|conn| results::of_dependencies(conn, task, after, limit)).await
     }
 
     async fn open_dependencies(&self, task: TaskId, limit: u32) -> Result<Vec<Key>, StoreError> {

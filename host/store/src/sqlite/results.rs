@@ -1,12 +1,14 @@
 //! Results that one task reads of others: its children's, its dependencies'.
 
+use rusqlite::Connection;
 use sqlx::SqliteConnection;
 use tower_domain::id::TaskId;
 use tower_domain::name::Key;
 use tower_domain::split::ExistingChild;
 use tower_domain::step::ResultPage;
 
-use super::rows::{Bind, Columns, Params};
+use super::near::query;
+use super::rows::{Bind, Binder, Columns, Params};
 use super::statements;
 use crate::StoreError;
 use crate::rows::nouns::{existing_child, task_result, task_result_columns};
@@ -31,13 +33,13 @@ statements! {
 }
 
 /// Results of a task's children, in the order in which they were split off.
-pub(super) async fn of_children(conn: &mut SqliteConnection, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
-    page(conn, CHILD_RESULTS, task, after, limit).await
+pub(super) fn of_children(conn: &Connection, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
+    page(conn, CHILD_RESULTS, task, after, limit)
 }
 
 /// Results of the siblings that a task depends on, likewise.
-pub(super) async fn of_dependencies(conn: &mut SqliteConnection, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
-    page(conn, DEPENDENCY_RESULTS, task, after, limit).await
+pub(super) fn of_dependencies(conn: &Connection, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
+    page(conn, DEPENDENCY_RESULTS, task, after, limit)
 }
 
 /// Keys of the siblings that a task depends on and that have not ended.
@@ -48,12 +50,12 @@ pub(super) async fn open_dependencies(conn: &mut SqliteConnection, task: TaskId,
     rows.iter().map(|row| Columns::of(row, "tasks").key()).collect()
 }
 
-async fn page(conn: &mut SqliteConnection, statement: &'static str, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
+fn page(conn: &Connection, statement: &'static str, task: TaskId, after: Option<TaskId>, limit: u32) -> Result<ResultPage, StoreError> {
     let limit = pages::results_limit(limit);
-    let mut params = Params::new();
-    params.id(task).opt_id(after).int(limit + 1);
-    let rows = sqlx::query_with(statement, params.into_list()).fetch_all(conn).await?;
-    let items = rows.iter().map(|row| task_result(&mut Columns::of(row, "tasks"))).collect::<Result<_, _>>()?;
+    let bind = |params: &mut Binder<'_, '_>| {
+        params.id(task).opt_id(after).int(limit + 1);
+    };
+    let items = query(conn, statement, bind, |row| task_result(&mut Columns::of(row, "tasks")))?;
     Ok(pages::results(items, limit))
 }
 

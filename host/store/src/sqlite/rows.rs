@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use rusqlite::types::ValueRef;
+use rusqlite::{Statement, ToSql};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments, Row, Sqlite, Type};
 
@@ -40,21 +42,12 @@ pub(super) fn number_array(numbers: impl IntoIterator<Item = i64>) -> String {
 #[derive(Default)]
 pub(super) struct Params {
     list: SqliteArguments,
-    /// Bytes of text so far.
-    pub(super) text_bytes: usize,
 }
 
 impl Params {
     /// None yet.
     pub(super) fn new() -> Self {
         Self::default()
-    }
-
-    /// So many NULLs.
-    pub(super) fn pad(&mut self, count: usize) {
-        for _ in 0..count {
-            self.push(None::<i64>);
-        }
     }
 
     /// What sqlx takes.
@@ -65,11 +58,6 @@ impl Params {
     fn push<'t, T: sqlx::Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
         self.list.add(value).expect("numbers, text and bytes always encode");
         self
-    }
-
-    /// Ids as one parameter, see [`id_array`].
-    pub(super) fn ids<I: Id>(&mut self, ids: &[I]) -> &mut Self {
-        self.push(id_array(ids.iter().copied()))
     }
 }
 
@@ -83,7 +71,6 @@ impl Bind for Params {
     }
 
     fn put_text(&mut self, value: Option<Cow<'_, str>>) -> &mut Self {
-        self.text_bytes += value.as_ref().map_or(0, |text| text.len());
         self.push(value.map(Cow::into_owned))
     }
 
@@ -92,7 +79,80 @@ impl Bind for Params {
     }
 }
 
+/// Binds the parameters of a batch's statement, in order, with no list of them in between. What is not bound is NULL.
+pub(super) struct Binder<'s, 'c> {
+    statement: &'s mut Statement<'c>,
+    bound: usize,
+    refused: Option<rusqlite::Error>,
+}
+
+impl<'s, 'c> Binder<'s, 'c> {
+    pub(super) fn of(statement: &'s mut Statement<'c>) -> Self {
+        Self { statement, bound: 0, refused: None }
+    }
+
+    /// What kept a value from being bound.
+    pub(super) fn end(self) -> Result<(), rusqlite::Error> {
+        self.refused.map_or(Ok(()), Err)
+    }
+
+    /// Ids as one parameter, see [`id_array`].
+    pub(super) fn ids<I: Id>(&mut self, ids: &[I]) -> &mut Self {
+        self.push(id_array(ids.iter().copied()))
+    }
+
+    fn push(&mut self, value: impl ToSql) -> &mut Self {
+        self.bound += 1;
+        if let Err(error) = self.statement.raw_bind_parameter(self.bound, value) {
+            self.refused.get_or_insert(error);
+        }
+        self
+    }
+}
+
+impl Bind for Binder<'_, '_> {
+    fn put_int(&mut self, value: Option<i64>) -> &mut Self {
+        self.push(value)
+    }
+
+    fn put_id(&mut self, value: Option<[u8; 16]>) -> &mut Self {
+        self.push(value.as_ref().map(<[u8; 16]>::as_slice))
+    }
+
+    fn put_text(&mut self, value: Option<Cow<'_, str>>) -> &mut Self {
+        self.push(value.as_deref())
+    }
+
+    fn put_bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.push(value)
+    }
+}
+
+impl Cells for rusqlite::Row<'_> {
+    type Error = rusqlite::Error;
+
+    fn int(&self, column: usize) -> Result<Option<i64>, rusqlite::Error> {
+        self.get(column)
+    }
+
+    fn text(&self, column: usize) -> Result<Option<&str>, rusqlite::Error> {
+        match self.get_ref(column)? {
+            ValueRef::Null => Ok(None),
+            value => Ok(Some(value.as_str()?)),
+        }
+    }
+
+    fn bytes(&self, column: usize) -> Result<Option<&[u8]>, rusqlite::Error> {
+        match self.get_ref(column)? {
+            ValueRef::Null => Ok(None),
+            value => Ok(Some(value.as_blob()?)),
+        }
+    }
+}
+
 impl Cells for SqliteRow {
+    type Error = sqlx::Error;
+
     fn int(&self, column: usize) -> Result<Option<i64>, sqlx::Error> {
         self.try_get(column)
     }

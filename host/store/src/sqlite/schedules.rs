@@ -12,7 +12,6 @@ use tower_domain::schedule::{Plan, Schedule};
 use super::lists::{ABOVE_ALL, page_of};
 use super::rows::{Bind, Columns, Id, Params};
 use super::tx::SqliteTx;
-use super::values::Rows;
 use super::{SqliteStore, statements};
 use crate::StoreError;
 use crate::read::{PAGE_MAX, Page, PageRequest};
@@ -31,22 +30,14 @@ macro_rules! orders {
     };
 }
 
-static PUT: Rows = Rows::new(
-    14,
-    "INSERT INTO schedules (definition_id, definition_version, revision, state, anchor, next_at, last_at, last_trace_id, waiting_trace_id, \
-     waited_until, fired, missed, skipped, updated_at) SELECT * FROM",
-    "WHERE column1 IS NOT NULL ON CONFLICT (definition_id) DO UPDATE SET definition_version = excluded.definition_version, \
-     revision = excluded.revision, state = excluded.state, anchor = excluded.anchor, next_at = excluded.next_at, last_at = excluded.last_at, \
-     last_trace_id = excluded.last_trace_id, waiting_trace_id = excluded.waiting_trace_id, waited_until = excluded.waited_until, \
-     fired = excluded.fired, missed = excluded.missed, skipped = excluded.skipped, updated_at = excluded.updated_at",
-);
-
-static INSERT_FIRES: Rows = Rows::new(3, "INSERT INTO cron_fires (definition_id, instant, trace_id) SELECT * FROM", "WHERE column1 IS NOT NULL");
-
-#[cfg(test)]
-pub(super) static ROWS: &[(&str, &Rows)] = &[("schedules::PUT", &PUT), ("INSERT_FIRES", &INSERT_FIRES)];
-
 statements! {
+    PUT = "INSERT INTO schedules (definition_id, definition_version, revision, state, anchor, next_at, last_at, last_trace_id, waiting_trace_id, \
+         waited_until, fired, missed, skipped, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+         ON CONFLICT (definition_id) DO UPDATE SET definition_version = excluded.definition_version, \
+         revision = excluded.revision, state = excluded.state, anchor = excluded.anchor, next_at = excluded.next_at, last_at = excluded.last_at, \
+         last_trace_id = excluded.last_trace_id, waiting_trace_id = excluded.waiting_trace_id, waited_until = excluded.waited_until, \
+         fired = excluded.fired, missed = excluded.missed, skipped = excluded.skipped, updated_at = excluded.updated_at";
+    INSERT_FIRE = "INSERT INTO cron_fires (definition_id, instant, trace_id) VALUES (?1, ?2, ?3)";
     DUE = concat!(
         "SELECT ", schedule_columns!(), " FROM schedules AS s \
          WHERE s.next_at <= ?1 AND s.waiting_trace_id IS NULL ORDER BY s.next_at LIMIT ?2"
@@ -63,7 +54,6 @@ statements! {
     ORDERS_OF_DEFINITION = orders!(" AND c.definition_id = ?5");
     LAST_FIRED = "SELECT instant FROM cron_fires WHERE definition_id = ?1 ORDER BY instant DESC LIMIT 1";
     DELETE = "DELETE FROM schedules WHERE definition_id = ?1";
-    // Parameters are counted through the text that they are staged in.
     MANY = concat!("SELECT ", schedule_columns!(), " FROM json_each(?) AS i CROSS JOIN schedules AS s ON s.definition_id = i.value");
     RELEASE = "UPDATE schedules SET waiting_trace_id = NULL, waited_until = ?, revision = revision + 1, updated_at = ? \
          WHERE waiting_trace_id IN (SELECT unhex(i.value) FROM json_each(?) AS i)";
@@ -163,7 +153,7 @@ pub(super) async fn follow(conn: &mut SqliteConnection, before: Option<&Definiti
     let Some(next) = followed(before, new, &plan, row, last.map(Timestamp::from_micros), now) else { return Ok(()) };
     let mut params = Params::new();
     bind_schedule(&mut params, &next);
-    query_with(PUT.sql_of_one(), params.into_list()).execute(conn).await?;
+    query_with(PUT, params.into_list()).execute(conn).await?;
     Ok(())
 }
 
@@ -173,43 +163,42 @@ fn names(definitions: &[Name]) -> String {
 }
 
 /// Rows of these definitions, those that exist.
-pub(super) async fn many(tx: &mut SqliteTx<'_>, definitions: &[Name]) -> Result<Vec<Schedule>, StoreError> {
+pub(super) fn many(tx: &mut SqliteTx<'_>, definitions: &[Name]) -> Result<Vec<Schedule>, StoreError> {
     if definitions.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.text(names(definitions));
-    tx.fetch(MANY).await?.iter().map(schedule).collect()
+    tx.query(
+        MANY,
+        |params| {
+            params.text(names(definitions));
+        },
+        |row| schedule(row),
+    )
 }
 
 /// Replaces rows.
-pub(super) async fn put(tx: &mut SqliteTx<'_>, rows: &[Schedule]) -> Result<(), StoreError> {
-    PUT.run(tx, rows, |_| (), bind_schedule).await
+pub(super) fn put(tx: &mut SqliteTx<'_>, rows: &[Schedule]) -> Result<(), StoreError> {
+    tx.execute_each(PUT, rows, |params, row| bind_schedule(params, row))
 }
 
 /// Keeps what fired.
-pub(super) async fn insert_fires(tx: &mut SqliteTx<'_>, rows: &[(Name, Timestamp, TraceId)]) -> Result<(), StoreError> {
-    INSERT_FIRES
-        .run(
-            tx,
-            rows,
-            |_| (),
-            |params, (definition, instant, trace)| {
-                params.text(definition.as_str()).at(*instant).id(*trace);
-            },
-        )
-        .await
+pub(super) fn insert_fires(tx: &mut SqliteTx<'_>, rows: &[(Name, Timestamp, TraceId)]) -> Result<(), StoreError> {
+    tx.execute_each(INSERT_FIRE, rows, |params, (definition, instant, trace)| {
+        params.text(definition.as_str()).at(*instant).id(*trace);
+    })
 }
 
 /// Traces have ended: what waited for one of them is due.
-pub(super) fn release(tx: &mut SqliteTx<'_>, ended: &[TraceId], now: Timestamp) {
-    if !ended.is_empty() {
-        tx.params.at(now).at(now).ids(ended);
-        tx.stage(RELEASE);
+pub(super) fn release(tx: &mut SqliteTx<'_>, ended: &[TraceId], now: Timestamp) -> Result<(), StoreError> {
+    if ended.is_empty() {
+        return Ok(());
     }
+    tx.execute(RELEASE, |params| {
+        params.at(now).at(now).ids(ended);
+    })
 }
 
 /// Keeps an order.
-pub(super) fn insert_order(tx: &mut SqliteTx<'_>, order: &ScheduleOrder) {
-    bind_schedule_order(&mut tx.params, order);
-    tx.stage(INSERT_ORDER);
+pub(super) fn insert_order(tx: &mut SqliteTx<'_>, order: &ScheduleOrder) -> Result<(), StoreError> {
+    tx.execute(INSERT_ORDER, |params| bind_schedule_order(params, order))
 }

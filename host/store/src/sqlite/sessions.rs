@@ -45,7 +45,6 @@ statements! {
         "SELECT ", session_columns!(), " FROM sessions AS s INDEXED BY sessions_closed WHERE s.status = 3 AND s.purged = 0 AND s.closed_at < ?1 ORDER BY s.closed_at LIMIT ?2"
     );
     PURGED = "UPDATE sessions SET purged = 1, archive = NULL, bytes = 0, files = 0 WHERE id = ?1 AND status = 3";
-    // Parameters are counted through the text that they are staged in.
     USE = "UPDATE sessions SET last_used_at = ?, status = CASE status WHEN 1 THEN 0 ELSE status END WHERE id = ? AND status <> 3 RETURNING status";
     SET_SDK_SESSION = "UPDATE sessions SET sdk_session_id = ? WHERE id = ?";
 }
@@ -160,14 +159,20 @@ impl SessionStore for SqliteStore {
 }
 
 /// A trace of it begins. False: it is closed, or there is none.
-pub(super) async fn use_session(tx: &mut SqliteTx<'_>, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
-    tx.params.at(now).id(id);
-    let rows = tx.fetch(USE).await?;
-    rows.first().map(|row| Columns::of(row, "sessions").word::<SessionStatus>()).transpose().map(|status| status.is_some())
+pub(super) fn use_session(tx: &mut SqliteTx<'_>, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
+    let used = tx.query(
+        USE,
+        |params| {
+            params.at(now).id(id);
+        },
+        |row| Columns::of(row, "sessions").word::<SessionStatus>(),
+    )?;
+    Ok(!used.is_empty())
 }
 
 /// What the code calls it from now on.
-pub(super) fn set_sdk_session(tx: &mut SqliteTx<'_>, id: SessionId, sdk: &str) {
-    tx.params.text(sdk).id(id);
-    tx.stage(SET_SDK_SESSION);
+pub(super) fn set_sdk_session(tx: &mut SqliteTx<'_>, id: SessionId, sdk: &str) -> Result<(), StoreError> {
+    tx.execute(SET_SDK_SESSION, |params| {
+        params.text(sdk).id(id);
+    })
 }

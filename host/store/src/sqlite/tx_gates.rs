@@ -10,23 +10,15 @@ use tower_domain::name::Name;
 use super::rows::{Bind, Columns, Params};
 use super::statements;
 use super::tx::SqliteTx;
-use super::values::Rows;
 use crate::StoreError;
 use crate::apply::tx::{GateRow, ParkedTask};
 use crate::read::{LimitUse, PAGE_MAX, Page, PageRequest, WAITING_MAX};
 use crate::rows::limits::{self, bind_gate, definitions_of, gate_columns, gate_row, limit_use, parked_task, say_limits};
 use crate::rows::pages::cut;
 
-static PUT: Rows = Rows::new(
-    4,
-    "INSERT INTO gates (gate, taken, full_at, opens_at) SELECT * FROM",
-    "WHERE column1 IS NOT NULL ON CONFLICT (gate) DO UPDATE SET taken = excluded.taken, full_at = excluded.full_at, opens_at = excluded.opens_at",
-);
-
-#[cfg(test)]
-pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT)];
-
 statements! {
+    PUT = "INSERT INTO gates (gate, taken, full_at, opens_at) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (gate) DO UPDATE SET taken = excluded.taken, full_at = excluded.full_at, opens_at = excluded.opens_at";
     GATES = concat!("SELECT ", gate_columns!(), " FROM json_each(?) AS i CROSS JOIN gates AS g ON g.gate = i.value");
     DELETE = "DELETE FROM gates WHERE gate IN (SELECT value FROM json_each(?))";
     OPENING = "SELECT gate FROM gates WHERE opens_at <= ? ORDER BY opens_at LIMIT ?";
@@ -42,53 +34,75 @@ statements! {
 }
 
 /// Gates, those that exist.
-pub(super) async fn gates(tx: &mut SqliteTx<'_>, gates: &[Gate]) -> Result<Vec<GateRow>, StoreError> {
+pub(super) fn gates(tx: &mut SqliteTx<'_>, gates: &[Gate]) -> Result<Vec<GateRow>, StoreError> {
     if gates.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.text(gate_array(gates));
-    tx.fetch(GATES).await?.iter().map(gate_row).collect()
+    tx.query(
+        GATES,
+        |params| {
+            params.text(gate_array(gates));
+        },
+        |row| gate_row(row),
+    )
 }
 
 /// Puts gates, whether they are there or not.
-pub(super) async fn put(tx: &mut SqliteTx<'_>, rows: &[GateRow]) -> Result<(), StoreError> {
+pub(super) fn put(tx: &mut SqliteTx<'_>, rows: &[GateRow]) -> Result<(), StoreError> {
     tx.nothing_waits &= rows.iter().all(|row| row.state.opens_at.is_none());
-    PUT.run(tx, rows, |_| (), bind_gate).await
+    tx.execute_each(PUT, rows, |params, row| bind_gate(params, row))
 }
 
 /// Deletes gates.
-pub(super) fn delete(tx: &mut SqliteTx<'_>, gates: &[Gate]) {
-    if !gates.is_empty() {
-        tx.params.text(gate_array(gates));
-        tx.stage(DELETE);
+pub(super) fn delete(tx: &mut SqliteTx<'_>, gates: &[Gate]) -> Result<(), StoreError> {
+    if gates.is_empty() {
+        return Ok(());
     }
+    tx.execute(DELETE, |params| {
+        params.text(gate_array(gates));
+    })
 }
 
 /// Gates whose time to open has come.
-pub(super) async fn opening(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<Gate>, StoreError> {
+pub(super) fn opening(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<Gate>, StoreError> {
     if tx.nothing_waits {
         return Ok(Vec::new());
     }
-    tx.params.at(now).int(limit);
-    tx.fetch(OPENING).await?.iter().map(|row| Columns::of(row, "gates").gate()).collect()
+    tx.query(
+        OPENING,
+        |params| {
+            params.at(now).int(limit);
+        },
+        |row| Columns::of(row, "gates").gate(),
+    )
 }
 
 /// Who waits at gates, in any order.
-pub(super) async fn parked(tx: &mut SqliteTx<'_>, gates: &[Gate], each: u32) -> Result<Vec<ParkedTask>, StoreError> {
+pub(super) fn parked(tx: &mut SqliteTx<'_>, gates: &[Gate], each: u32) -> Result<Vec<ParkedTask>, StoreError> {
     if gates.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.text(gate_array(gates)).int(each);
-    tx.fetch(PARKED).await?.iter().map(parked_task).collect()
+    tx.query(
+        PARKED,
+        |params| {
+            params.text(gate_array(gates)).int(each);
+        },
+        |row| parked_task(row),
+    )
 }
 
 /// What definitions limit now.
-pub(super) async fn limits(tx: &mut SqliteTx<'_>, definitions: &[Name]) -> Result<Vec<(Name, Limits)>, StoreError> {
+pub(super) fn limits(tx: &mut SqliteTx<'_>, definitions: &[Name]) -> Result<Vec<(Name, Limits)>, StoreError> {
     if definitions.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.text(name_array(definitions));
-    tx.fetch(LIMITS).await?.iter().map(limits::limits).collect()
+    tx.query(
+        LIMITS,
+        |params| {
+            params.text(name_array(definitions));
+        },
+        |row| limits::limits(row),
+    )
 }
 
 /// Limits that somebody has passed or waits for, by name.

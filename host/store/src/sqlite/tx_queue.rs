@@ -2,36 +2,28 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use rusqlite::Row;
+use sqlx::{Row as _, SqliteConnection};
 use tower_domain::clock::Timestamp;
 use tower_domain::code_ref::Lane;
 use tower_domain::control::Control;
 use tower_domain::id::TaskId;
 use tower_domain::task::TaskResult;
 
-use super::rows::{Bind, Columns, Params, id_array};
+use super::rows::{Bind, Columns, Params};
 use super::statements;
 use super::tx::SqliteTx;
-use super::values::Rows;
 use crate::StoreError;
 use crate::apply::tx::{QueuePlace, QueueRow, StepInput, TaskRow};
 use crate::read::{LaneUse, WAITING_MAX};
 use crate::rows::nouns::{task_result, task_result_columns};
 use crate::rows::work::{Summaries, bind_queue, held_task, lane_use, step_input, step_input_columns};
 
-static PUT: Rows = Rows::new(
-    9,
-    "INSERT INTO queue (task_id, place, priority, rank, due, lease_until, owner, gate, lane) SELECT * FROM",
-    "WHERE column1 IS NOT NULL ON CONFLICT (task_id) DO UPDATE SET place = excluded.place, priority = excluded.priority, \
-     rank = excluded.rank, due = excluded.due, lease_until = excluded.lease_until, owner = excluded.owner, gate = excluded.gate, lane = excluded.lane",
-);
-
-#[cfg(test)]
-pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT)];
-
 statements! {
-    DELETE = "DELETE FROM queue WHERE task_id IN (SELECT unhex(value) FROM json_each(?))";
+    PUT = "INSERT INTO queue (task_id, place, priority, rank, due, lease_until, owner, gate, lane) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+         ON CONFLICT (task_id) DO UPDATE SET place = excluded.place, priority = excluded.priority, rank = excluded.rank, due = excluded.due, \
+         lease_until = excluded.lease_until, owner = excluded.owner, gate = excluded.gate, lane = excluded.lane";
+    DELETE = "DELETE FROM queue WHERE task_id = ?";
     READY = "SELECT task_id, rank FROM queue WHERE place = 0 ORDER BY priority DESC, rank, task_id LIMIT ?";
     // The head of each priority is read, and of those what comes first.
     FAIR = "SELECT q.task_id, q.rank FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p CROSS JOIN queue AS q ON q.task_id IN ( \
@@ -62,7 +54,7 @@ statements! {
     VIRTUAL_TIME = "SELECT coalesce((SELECT max(c.rank) FROM queue AS c INDEXED BY queue_claimed WHERE c.place = 2), \
          (SELECT min((SELECT q.rank FROM queue AS q WHERE q.place = 0 AND q.priority = p.value ORDER BY q.rank LIMIT 1)) \
          FROM json_each('[1,2,3,4,5,6,7,8,9,10]') AS p))";
-    INPUTS = concat!("SELECT ", step_input_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)");
+    INPUTS = concat!("SELECT ", step_input_columns!(), " FROM tasks AS t WHERE t.id = ?");
     UPSTREAM = concat!(
         "SELECT w.id, ", task_result_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS w ON w.id = unhex(i.value) \
          CROSS JOIN json_each(w.depends_on) AS k \
@@ -75,110 +67,142 @@ statements! {
 }
 
 /// Puts rows, whether they are there or not.
-pub(super) async fn put(tx: &mut SqliteTx<'_>, rows: &[QueueRow]) -> Result<(), StoreError> {
+pub(super) fn put(tx: &mut SqliteTx<'_>, rows: &[QueueRow]) -> Result<(), StoreError> {
     tx.nothing_waits &= !rows.iter().any(|row| matches!(row.place, QueuePlace::Due(_)));
-    PUT.run(tx, rows, |_| (), bind_queue).await
+    tx.execute_each(PUT, rows, |params, row| bind_queue(params, row))
 }
 
 /// Deletes rows.
-pub(super) fn delete(tx: &mut SqliteTx<'_>, ids: &[TaskId]) {
-    if !ids.is_empty() {
-        tx.params.ids(ids);
-        tx.stage(DELETE);
-    }
+pub(super) fn delete(tx: &mut SqliteTx<'_>, ids: &[TaskId]) -> Result<(), StoreError> {
+    tx.execute_each(DELETE, ids, |params, id| {
+        params.id(*id);
+    })
 }
 
 /// The first tasks that can be claimed, with their rank.
-pub(super) async fn ready(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
-    tx.params.int(limit);
-    ranked(tx.fetch(READY).await?)
+pub(super) fn ready(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.query(
+        READY,
+        |params| {
+            params.int(limit);
+        },
+        ranked,
+    )
 }
 
 /// The first tasks that can be claimed, whatever their priority.
-pub(super) async fn fair(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
-    tx.params.int(limit).int(limit);
-    ranked(tx.fetch(FAIR).await?)
+pub(super) fn fair(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.query(
+        FAIR,
+        |params| {
+            params.int(limit).int(limit);
+        },
+        ranked,
+    )
 }
 
 /// The first tasks of a lane that can be claimed, with their rank.
-pub(super) async fn ready_in(tx: &mut SqliteTx<'_>, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
-    tx.params.text(lane.to_string()).int(limit);
-    ranked(tx.fetch(READY_IN).await?)
+pub(super) fn ready_in(tx: &mut SqliteTx<'_>, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.query(
+        READY_IN,
+        |params| {
+            params.text(lane.to_string()).int(limit);
+        },
+        ranked,
+    )
 }
 
 /// The first tasks of a lane that can be claimed, whatever their priority.
-pub(super) async fn fair_in(tx: &mut SqliteTx<'_>, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
-    tx.params.text(lane.to_string()).int(limit).int(limit);
-    ranked(tx.fetch(FAIR_IN).await?)
+pub(super) fn fair_in(tx: &mut SqliteTx<'_>, lane: &Lane, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    tx.query(
+        FAIR_IN,
+        |params| {
+            params.text(lane.to_string()).int(limit).int(limit);
+        },
+        ranked,
+    )
 }
 
-fn ranked(rows: Vec<SqliteRow>) -> Result<Vec<(TaskId, u64)>, StoreError> {
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row, "queue");
-            Ok((columns.id()?, columns.uint()?))
-        })
-        .collect()
+fn ranked(row: &Row<'_>) -> Result<(TaskId, u64), StoreError> {
+    let mut columns = Columns::of(row, "queue");
+    Ok((columns.id()?, columns.uint()?))
+}
+
+fn id(row: &Row<'_>) -> Result<TaskId, StoreError> {
+    Columns::of(row, "queue").id()
 }
 
 /// Waiting tasks that are due, the longest overdue first.
-pub(super) async fn due(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+pub(super) fn due(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
     if tx.nothing_waits {
         return Ok(Vec::new());
     }
-    tx.params.at(now).int(limit);
-    ids(tx.fetch(DUE).await?)
+    tx.query(
+        DUE,
+        |params| {
+            params.at(now).int(limit);
+        },
+        id,
+    )
 }
 
 /// When the next waiting task is due, or the next gate opens.
-pub(super) async fn next_due(tx: &mut SqliteTx<'_>) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn next_due(tx: &mut SqliteTx<'_>) -> Result<Option<Timestamp>, StoreError> {
     if tx.nothing_waits {
         return Ok(None);
     }
-    let rows = tx.fetch(NEXT_DUE).await?;
-    tx.nothing_waits = rows.is_empty();
-    let instants = rows.iter().map(|row| Columns::of(row, "queue").at()).collect::<Result<Vec<_>, _>>()?;
+    let instants = tx.query(NEXT_DUE, |_| (), |row| Columns::of(row, "queue").at())?;
+    tx.nothing_waits = instants.is_empty();
     Ok(instants.into_iter().min())
 }
 
 /// Claimed tasks of a host.
-pub(super) async fn claimed_by(tx: &mut SqliteTx<'_>, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-    tx.params.text(host).int(limit);
-    ids(tx.fetch(CLAIMED_BY).await?)
+pub(super) fn claimed_by(tx: &mut SqliteTx<'_>, host: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    tx.query(
+        CLAIMED_BY,
+        |params| {
+            params.text(host).int(limit);
+        },
+        id,
+    )
 }
 
 /// Claimed tasks whose lease is over, each with the host that held it.
-pub(super) async fn overdue(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError> {
-    tx.params.at(now).int(limit);
-    let rows = tx.fetch(OVERDUE).await?;
-    rows.iter()
-        .map(|row| {
+pub(super) fn overdue(tx: &mut SqliteTx<'_>, now: Timestamp, limit: u32) -> Result<Vec<(TaskId, String)>, StoreError> {
+    tx.query(
+        OVERDUE,
+        |params| {
+            params.at(now).int(limit);
+        },
+        |row| {
             let mut columns = Columns::of(row, "queue");
             Ok((columns.id()?, columns.text()?))
-        })
-        .collect()
-}
-
-fn ids(rows: Vec<SqliteRow>) -> Result<Vec<TaskId>, StoreError> {
-    rows.iter().map(|row| Columns::of(row, "queue").id()).collect()
+        },
+    )
 }
 
 /// Moves the leases of a host.
-pub(super) fn renew(tx: &mut SqliteTx<'_>, host: &str, ids: &[TaskId], until: Timestamp) {
+pub(super) fn renew(tx: &mut SqliteTx<'_>, host: &str, ids: &[TaskId], until: Timestamp) -> Result<(), StoreError> {
     if ids.is_empty() {
-        return;
+        return Ok(());
     }
-    tx.params.at(until).text(host).ids(ids);
-    tx.stage(RENEW);
+    tx.execute(RENEW, |params| {
+        params.at(until).text(host).ids(ids);
+    })
 }
 
 /// Those of these tasks that a host holds.
-pub(super) async fn held(tx: &mut SqliteTx<'_>, host: &str, ids: &[TaskId]) -> Result<Vec<(TaskId, Control, Option<String>)>, StoreError> {
+pub(super) fn held(tx: &mut SqliteTx<'_>, host: &str, ids: &[TaskId]) -> Result<Vec<(TaskId, Control, Option<String>)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.ids(ids).text(host);
-    tx.fetch(HELD).await?.iter().map(held_task).collect()
+    tx.query(
+        HELD,
+        |params| {
+            params.ids(ids).text(host);
+        },
+        |row| held_task(row),
+    )
 }
 
 /// Lanes in which tasks can be claimed.
@@ -197,26 +221,25 @@ pub(super) async fn virtual_time(conn: &mut SqliteConnection) -> Result<u64, Sto
 }
 
 /// What the steps of claimed tasks need.
-pub(super) async fn step_inputs(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<Vec<StepInput>, StoreError> {
+pub(super) fn step_inputs(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<Vec<StepInput>, StoreError> {
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
     let mut inputs = HashMap::with_capacity(tasks.len());
     let mut named = Vec::new();
-    tx.params.text(id_array(tasks.iter().map(|task| task.id)));
-    for row in &tx.fetch(INPUTS).await? {
-        let (input, has_named) = step_input(row)?;
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+    for (input, has_named) in tx.query_each(INPUTS, &ids, |row| step_input(row))? {
         if has_named {
             named.push(input.task_id);
         }
         inputs.insert(input.task_id, input);
     }
-    for (task, result) in upstream(tx, &named).await? {
+    for (task, result) in upstream(tx, &named)? {
         if let Some(input) = inputs.get_mut(&task) {
             input.upstream.push(result);
         }
     }
-    for (task, summary) in summaries(tx, tasks).await?.done {
+    for (task, summary) in summaries(tx, tasks)?.done {
         if let Some(input) = inputs.get_mut(&task) {
             input.summary = Some(summary);
         }
@@ -225,32 +248,37 @@ pub(super) async fn step_inputs(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Res
 }
 
 /// Results of the dependencies that tasks named, in the order in which they named them.
-async fn upstream(tx: &mut SqliteTx<'_>, tasks: &[TaskId]) -> Result<Vec<(TaskId, TaskResult)>, StoreError> {
+fn upstream(tx: &mut SqliteTx<'_>, tasks: &[TaskId]) -> Result<Vec<(TaskId, TaskResult)>, StoreError> {
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.ids(tasks);
-    let rows = tx.fetch(UPSTREAM).await?;
-    rows.iter()
-        .map(|row| {
+    tx.query(
+        UPSTREAM,
+        |params| {
+            params.ids(tasks);
+        },
+        |row| {
             let mut columns = Columns::of(row, "tasks");
             Ok((columns.id()?, task_result(&mut columns)?))
-        })
-        .collect()
+        },
+    )
 }
 
 /// How many results there are to fold, for those tasks that fold.
-async fn summaries(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<Summaries, StoreError> {
+fn summaries(tx: &mut SqliteTx<'_>, tasks: &[TaskRow]) -> Result<Summaries, StoreError> {
     let mut summaries = Summaries::of(tasks);
     for (statement, ids) in [(COUNT_CHILDREN, std::mem::take(&mut summaries.of_children)), (COUNT_DEPENDENCIES, std::mem::take(&mut summaries.of_dependencies))]
     {
         if ids.is_empty() {
             continue;
         }
-        tx.params.ids(&ids);
-        for row in &tx.fetch(statement).await? {
-            summaries.count(row)?;
-        }
+        tx.query(
+            statement,
+            |params| {
+                params.ids(&ids);
+            },
+            |row| summaries.count(row),
+        )?;
     }
     Ok(summaries)
 }

@@ -1,13 +1,14 @@
 //! What a transaction reads to decide: sets of rows by sets of ids.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::sqlite::SqliteRow;
+use rusqlite::Row;
+use sqlx::SqliteConnection;
 use tower_domain::clock::Timestamp;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::{TaskId, TraceId};
 
-use super::rows::{Bind, Columns};
+use super::rows::{Bind, Columns, Id};
 use super::statements;
 use super::tx::SqliteTx;
 use crate::StoreError;
@@ -16,9 +17,13 @@ use crate::rows::nouns::{self, event_columns};
 use crate::rows::work::{known_key, old_task, old_task_columns, task_row, task_row_columns, trace_row, trace_row_columns};
 
 statements! {
-    TASKS = concat!("SELECT ", task_row_columns!(), " FROM json_each(?) AS i CROSS JOIN tasks AS t ON t.id = unhex(i.value)");
-    TRACES = concat!("SELECT ", trace_row_columns!(), " FROM json_each(?) AS i CROSS JOIN traces AS t ON t.trace_id = unhex(i.value)");
-    DEPENDENTS = "SELECT d.depends_on, d.task_id FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.depends_on = unhex(i.value)";
+    TASKS = concat!("SELECT ", task_row_columns!(), " FROM tasks AS t WHERE t.id = ?");
+    TRACES = concat!("SELECT ", trace_row_columns!(), " FROM traces AS t WHERE t.trace_id = ?");
+    // Whatever changes a trace leaves an event.
+    CHANGED_AT = "SELECT e.at FROM events AS e WHERE e.trace_id = ? ORDER BY e.seq DESC LIMIT 1";
+    NEWEST = "SELECT max(t.id) FROM tasks AS t";
+    DEPENDENTS = "SELECT d.depends_on, d.task_id FROM task_deps AS d WHERE d.depends_on = ?";
+    DEPENDENTS_BETWEEN = "SELECT d.depends_on, d.task_id FROM task_deps AS d WHERE d.depends_on BETWEEN ? AND ? LIMIT ?";
     // Of its present round; so for all that reads children to go on with a task.
     CHILDREN = concat!(
         "SELECT ", task_row_columns!(), " FROM tasks AS p CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index \
@@ -46,7 +51,7 @@ statements! {
         " FROM json_each(?) AS i CROSS JOIN tasks AS p ON p.id = unhex(i.value) \
          CROSS JOIN tasks AS t ON t.parent_id = p.id AND t.round_index = p.round_index"
     );
-    OLD_DEPENDENCIES = "SELECT d.task_id, d.depends_on FROM json_each(?) AS i CROSS JOIN task_deps AS d ON d.task_id = unhex(i.value)";
+    OLD_DEPENDENCIES = "SELECT d.task_id, d.depends_on FROM task_deps AS d WHERE d.task_id = ?";
     KNOWN_EVENTS = concat!(
         "SELECT ", event_columns!(), " FROM json_each(?) AS i CROSS JOIN events AS e ON e.event_id = i.value CROSS JOIN tasks AS t ON t.id = e.task_id"
     );
@@ -54,127 +59,166 @@ statements! {
          FROM json_each(?) AS i CROSS JOIN idempotency_keys AS k ON k.key = i.value WHERE k.created_at >= ?";
 }
 
+/// When the newest task was made, by its id: the clock of an earlier life may have been ahead of that of this one.
+pub(super) async fn newest(conn: &mut SqliteConnection) -> Result<Timestamp, StoreError> {
+    let row = sqlx::query(NEWEST).fetch_one(conn).await?;
+    let id: Option<TaskId> = Columns::of(&row, "tasks").opt_id()?;
+    Ok(Timestamp::from_micros(id.map_or(0, |id| i64::try_from(id.0.timestamp_ms()).unwrap_or(0) * 1_000)))
+}
+
 /// Rows of tasks, those that exist.
-pub(super) async fn tasks(tx: &mut SqliteTx<'_>, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+pub(super) fn tasks(tx: &mut SqliteTx<'_>, ids: &[TaskId]) -> Result<Vec<TaskRow>, StoreError> {
+    let (mut found, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        match tx.claimed.get(id) {
+            Some(row) => found.push(row.clone()),
+            None => unknown.push(*id),
+        }
     }
-    tx.params.ids(ids);
-    let rows = tx.fetch(TASKS).await?;
-    rows.iter().map(|row| task_row(&mut Columns::of(row, "tasks"))).collect()
+    found.extend(tx.query_each(TASKS, &unknown, task)?);
+    Ok(found)
 }
 
 /// Rows of traces, those that exist.
-pub(super) async fn traces(tx: &mut SqliteTx<'_>, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+pub(super) fn traces(tx: &mut SqliteTx<'_>, ids: &[TraceId]) -> Result<Vec<TraceRow>, StoreError> {
+    let mut traces = tx.query_each(TRACES, ids, |row| trace_row(&mut Columns::of(row, "traces")))?;
+    if tx.is_set_back {
+        for trace in &mut traces {
+            trace.changed_at = tx.query_each(CHANGED_AT, &[trace.trace_id], |row| Columns::of(row, "events").at())?.pop();
+        }
     }
-    tx.params.ids(ids);
-    let rows = tx.fetch(TRACES).await?;
-    rows.iter().map(|row| trace_row(&mut Columns::of(row, "traces"))).collect()
+    Ok(traces)
 }
 
 /// Pairs (dependency, dependent).
-pub(super) async fn dependents(tx: &mut SqliteTx<'_>, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
-    pairs(tx, DEPENDENTS, ids).await
+pub(super) fn dependents(tx: &mut SqliteTx<'_>, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
+    let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
+    // Tasks that end together were made together, most of them with no dependent or one: one look from the first to the last finds them. Where
+    // too much of others lies between, or too many wait, each is looked for.
+    let limit = 2 * ids.len() + 16;
+    let mut pairs = tx.query(
+        DEPENDENTS_BETWEEN,
+        |params| {
+            params.id(*first).id(*last).uint(limit as u64);
+        },
+        pair,
+    )?;
+    if pairs.len() < limit {
+        let wanted: HashSet<&TaskId> = ids.iter().collect();
+        pairs.retain(|(dependency, _)| wanted.contains(dependency));
+        return Ok(pairs);
+    }
+    tx.query_each(DEPENDENTS, ids, pair)
 }
 
-async fn pairs(tx: &mut SqliteTx<'_>, statement: &'static str, ids: &[TaskId]) -> Result<Vec<(TaskId, TaskId)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    tx.params.ids(ids);
-    let rows = tx.fetch(statement).await?;
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row, "task_deps");
-            Ok((columns.id()?, columns.id()?))
-        })
-        .collect()
+fn pair(row: &Row<'_>) -> Result<(TaskId, TaskId), StoreError> {
+    let mut columns = Columns::of(row, "task_deps");
+    Ok((columns.id()?, columns.id()?))
 }
 
 /// Children of a task.
-pub(super) async fn children(tx: &mut SqliteTx<'_>, parent: TaskId) -> Result<Vec<TaskRow>, StoreError> {
-    tx.params.id(parent);
-    let rows = tx.fetch(CHILDREN).await?;
-    rows.iter().map(|row| task_row(&mut Columns::of(row, "tasks"))).collect()
+pub(super) fn children(tx: &mut SqliteTx<'_>, parent: TaskId) -> Result<Vec<TaskRow>, StoreError> {
+    tx.query(
+        CHILDREN,
+        |params| {
+            params.id(parent);
+        },
+        task,
+    )
 }
 
 /// Tasks that have not ended, parents before their children.
-pub(super) async fn open_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError> {
-    let rows = match subtree {
-        Some(task) => {
-            tx.params.id(task);
-            tx.fetch(OPEN_TASKS_BELOW).await?
-        }
-        None => {
-            tx.params.id(trace);
-            tx.fetch(OPEN_TASKS).await?
-        }
-    };
-    parents_first(&rows, trace)
+pub(super) fn open_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, subtree: Option<TaskId>) -> Result<Vec<TaskRow>, StoreError> {
+    match subtree {
+        Some(task) => parents_first(tx, OPEN_TASKS_BELOW, task, trace),
+        None => parents_first(tx, OPEN_TASKS, trace, trace),
+    }
 }
 
 /// Tasks that are claimed or wait for children, parents before their children.
-pub(super) async fn busy_tasks(tx: &mut SqliteTx<'_>, trace: TraceId) -> Result<Vec<TaskRow>, StoreError> {
-    tx.params.id(trace);
-    let rows = tx.fetch(BUSY_TASKS).await?;
-    parents_first(&rows, trace)
+pub(super) fn busy_tasks(tx: &mut SqliteTx<'_>, trace: TraceId) -> Result<Vec<TaskRow>, StoreError> {
+    parents_first(tx, BUSY_TASKS, trace, trace)
 }
 
 /// So many of the others that have not ended.
-pub(super) async fn idle_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, limit: u32) -> Result<Vec<TaskRow>, StoreError> {
-    tx.params.id(trace).int(limit);
-    let rows = tx.fetch(IDLE_TASKS).await?;
-    rows.iter().map(|row| task_row(&mut Columns::of(row, "tasks"))).collect()
+pub(super) fn idle_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, limit: u32) -> Result<Vec<TaskRow>, StoreError> {
+    tx.query(
+        IDLE_TASKS,
+        |params| {
+            params.id(trace).int(limit);
+        },
+        task,
+    )
 }
 
 /// Traces that are being cancelled and have such tasks.
-pub(super) async fn unswept(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<TraceId>, StoreError> {
-    tx.params.int(limit);
-    let rows = tx.fetch(UNSWEPT).await?;
-    rows.iter().map(|row| Columns::of(row, "traces").id()).collect()
+pub(super) fn unswept(tx: &mut SqliteTx<'_>, limit: u32) -> Result<Vec<TraceId>, StoreError> {
+    tx.query(
+        UNSWEPT,
+        |params| {
+            params.int(limit);
+        },
+        |row| Columns::of(row, "traces").id(),
+    )
 }
 
-fn parents_first(rows: &[SqliteRow], trace: TraceId) -> Result<Vec<TaskRow>, StoreError> {
-    let mut tasks = Vec::with_capacity(rows.len());
-    for row in rows {
-        let mut columns = Columns::of(row, "tasks");
-        let task = task_row(&mut columns)?;
-        if task.trace_id == trace {
-            tasks.push((columns.uint::<u32>()?, task));
-        }
-    }
+/// Tasks of this trace out of the answer to a statement about `of`, which ends with their depth.
+fn parents_first(tx: &mut SqliteTx<'_>, statement: &str, of: impl Id, trace: TraceId) -> Result<Vec<TaskRow>, StoreError> {
+    let mut tasks: Vec<(u32, TaskRow)> = tx.query(
+        statement,
+        |params| {
+            params.id(of);
+        },
+        |row| {
+            let mut columns = Columns::of(row, "tasks");
+            let task = task_row(&mut columns)?;
+            Ok((columns.uint()?, task))
+        },
+    )?;
+    tasks.retain(|(_, task)| task.trace_id == trace);
     tasks.sort_unstable_by_key(|(depth, task)| (*depth, task.id));
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
+fn task(row: &Row<'_>) -> Result<TaskRow, StoreError> {
+    task_row(&mut Columns::of(row, "tasks"))
+}
+
 /// Tasks of an ended trace that did not succeed, one more, and everything above them.
-pub(super) async fn spoilt_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, and: Option<TaskId>) -> Result<Vec<TaskId>, StoreError> {
-    tx.params.id(trace).opt_id(and).id(trace);
-    let rows = tx.fetch(SPOILT).await?;
-    rows.iter().map(|row| Columns::of(row, "tasks").id()).collect()
+pub(super) fn spoilt_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, and: Option<TaskId>) -> Result<Vec<TaskId>, StoreError> {
+    tx.query(
+        SPOILT,
+        |params| {
+            params.id(trace).opt_id(and).id(trace);
+        },
+        |row| Columns::of(row, "tasks").id(),
+    )
 }
 
 /// Tasks of an ended trace, in the order in which they were made.
-pub(super) async fn old_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
-    let rows = match parents {
-        None => {
-            tx.params.id(trace);
-            tx.fetch(OLD_ROOT).await?
-        }
+pub(super) fn old_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, parents: Option<&[TaskId]>) -> Result<Vec<OldTask>, StoreError> {
+    let mut tasks = match parents {
+        None => tx.query(
+            OLD_ROOT,
+            |params| {
+                params.id(trace);
+            },
+            |row| old_task(row),
+        )?,
         Some([]) => return Ok(Vec::new()),
-        Some(parents) => {
-            tx.params.ids(parents);
-            tx.fetch(OLD_CHILDREN).await?
-        }
+        Some(parents) => tx.query(
+            OLD_CHILDREN,
+            |params| {
+                params.ids(parents);
+            },
+            |row| old_task(row),
+        )?,
     };
-    let mut tasks: Vec<OldTask> = rows.iter().map(old_task).collect::<Result<_, _>>()?;
     tasks.retain(|old| old.task.row.trace_id == trace);
     tasks.sort_unstable_by_key(|old| old.task.row.id);
     let ids: Vec<TaskId> = tasks.iter().map(|old| old.task.row.id).collect();
     let mut on: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
-    for (task, dependency) in pairs(tx, OLD_DEPENDENCIES, &ids).await? {
+    for (task, dependency) in tx.query_each(OLD_DEPENDENCIES, &ids, pair)? {
         on.entry(task).or_default().push(dependency);
     }
     for old in &mut tasks {
@@ -184,23 +228,31 @@ pub(super) async fn old_tasks(tx: &mut SqliteTx<'_>, trace: TraceId, parents: Op
 }
 
 /// Outside events that are known.
-pub(super) async fn known_events(tx: &mut SqliteTx<'_>, ids: &[String]) -> Result<Vec<TaskEvent>, StoreError> {
+pub(super) fn known_events(tx: &mut SqliteTx<'_>, ids: &[String]) -> Result<Vec<TaskEvent>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.text(text_array(ids));
-    let rows = tx.fetch(KNOWN_EVENTS).await?;
-    rows.iter().map(nouns::event).collect()
+    tx.query(
+        KNOWN_EVENTS,
+        |params| {
+            params.text(text_array(ids));
+        },
+        |row| nouns::event(row),
+    )
 }
 
 /// Keys that are known and not older than an instant.
-pub(super) async fn known_keys(tx: &mut SqliteTx<'_>, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError> {
+pub(super) fn known_keys(tx: &mut SqliteTx<'_>, keys: &[String], not_before: Timestamp) -> Result<Vec<KnownKey>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    tx.params.text(text_array(keys)).at(not_before);
-    let rows = tx.fetch(KNOWN_KEYS).await?;
-    rows.iter().map(known_key).collect()
+    tx.query(
+        KNOWN_KEYS,
+        |params| {
+            params.text(text_array(keys)).at(not_before);
+        },
+        |row| known_key(row),
+    )
 }
 
 fn text_array(texts: &[String]) -> String {

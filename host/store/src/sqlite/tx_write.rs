@@ -4,109 +4,67 @@ use tower_domain::clock::Timestamp;
 use tower_domain::control::ControlEvent;
 use tower_domain::event::TaskEvent;
 use tower_domain::id::TaskId;
+use tower_domain::lifecycle::Stage;
 use tower_domain::task::Attempt;
 
-use super::rows::{Bind, Params};
+use super::rows::Bind;
 use super::statements;
 use super::tx::SqliteTx;
-use super::values::Rows;
 use crate::StoreError;
 use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, RoundRow, TaskRow, TaskWrites, TraceRow};
 use crate::rows::work::{bind_attempt, bind_control_event, bind_event, bind_key, bind_new_task, bind_new_trace, bind_round, bind_task, bind_trace, bits};
 
-static INSERT_TRACES: Rows = Rows::new(
-    25,
-    "INSERT INTO traces (trace_id, root_task_id, status, cancelling, count_pending, count_running, count_success, count_failed, \
-     count_cancelled, count_skipped, last_seq, rank, started_at, finished_at, created_at, definition_version, trigger_type, rerun_of, \
-     definition_id, user_id, triggered_by, idempotency_key, labels, cron_trigger_time, session_id) SELECT * FROM",
-    "WHERE column1 IS NOT NULL",
-);
+/// What of a task's state changes with almost every step: all but its round, which an index of its own would have to follow.
+macro_rules! state {
+    () => {
+        "state = ?2, leg = ?3, cancelling = ?4, paused = ?5, hours = ?6, fence = ?7, attempt = ?8, crashes = ?9, open_deps = ?10, \
+         run_after = ?11, split_count = ?12, completed_children = ?13, succeeded_children = ?14, \
+         started_at = ?16, finished_at = ?17, progress = ?18, progress_message = ?19, parked = ?20, updated_at = ?21"
+    };
+}
 
-static UPDATE_TRACES: Rows = Rows::new(
-    13,
-    "UPDATE traces SET status = v.column2, cancelling = v.column3, count_pending = v.column4, count_running = v.column5, \
-     count_success = v.column6, count_failed = v.column7, count_cancelled = v.column8, count_skipped = v.column9, \
-     last_seq = v.column10, rank = v.column11, started_at = v.column12, finished_at = v.column13 FROM",
-    "AS v WHERE traces.trace_id = v.column1",
-);
-
-static INSERT_TASKS: Rows = Rows::new(
-    45,
-    "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, paused, hours, \
-     fence, attempt, max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, \
-     round_index, started_at, finished_at, progress, progress_message, job_id, definition_version, timeout_sec, layer, depth, \
-     is_leaf_agent, created_at, updated_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, \
-     error_message, gates, parked, lane) \
-     SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, \
-     column13, column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24, \
-     column25, column26, column27, column28, column29, column30, column31, column32, column33, column34, column34, column35, \
-     column36, column37, column38, column39, column40, column41, column42, column43, column44, column45 FROM",
-    "WHERE column1 IS NOT NULL",
-);
-
-static INSERT_DEPENDENCIES: Rows =
-    Rows::new(2, "INSERT INTO task_deps (depends_on, task_id) SELECT * FROM", "WHERE column1 IS NOT NULL ON CONFLICT DO NOTHING");
-
-/// The state of a task, and nothing long.
-static UPDATE_TASKS: Rows = Rows::new(
-    20,
-    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, \
-     hours = v.column6, fence = v.column7, attempt = v.column8, crashes = v.column9, open_deps = v.column10, \
-     run_after = v.column11, split_count = v.column12, completed_children = v.column13, succeeded_children = v.column14, \
-     round_index = v.column15, started_at = v.column16, finished_at = v.column17, progress = v.column18, \
-     progress_message = v.column19, parked = v.column20 FROM",
-    "AS v WHERE tasks.id = v.column1",
-);
-
-/// The state of a task with what it leaves. Bits of the last column: 1 output, 2 carried, 4 error.
-static UPDATE_TASKS_WITH_TEXTS: Rows = Rows::new(
-    27,
-    "UPDATE tasks SET updated_at = ?, state = v.column2, leg = v.column3, cancelling = v.column4, paused = v.column5, \
-     hours = v.column6, fence = v.column7, attempt = v.column8, crashes = v.column9, open_deps = v.column10, \
-     run_after = v.column11, split_count = v.column12, completed_children = v.column13, succeeded_children = v.column14, \
-     round_index = v.column15, started_at = v.column16, finished_at = v.column17, progress = v.column18, \
-     progress_message = v.column19, parked = v.column20, \
-     output = CASE WHEN v.column27 & 1 THEN v.column21 ELSE output END, \
-     output_ref = CASE WHEN v.column27 & 1 THEN v.column22 ELSE output_ref END, \
-     carried = CASE WHEN v.column27 & 2 THEN v.column23 ELSE carried END, \
-     carried_ref = CASE WHEN v.column27 & 2 THEN v.column24 ELSE carried_ref END, \
-     error_code = CASE WHEN v.column27 & 4 THEN v.column25 ELSE error_code END, \
-     error_message = CASE WHEN v.column27 & 4 THEN v.column26 ELSE error_message END FROM",
-    "AS v WHERE tasks.id = v.column1",
-);
-
-static INSERT_EVENTS: Rows = Rows::new(
-    9,
-    "INSERT INTO events (trace_id, seq, task_id, event_type, from_status, to_status, at, event_id, payload) SELECT * FROM",
-    "WHERE column1 IS NOT NULL",
-);
-
-static INSERT_ROUNDS: Rows = Rows::new(
-    8,
-    "INSERT INTO rounds (task_id, round_index, finished_at, split_count, completed_children, succeeded_children, output, output_ref) SELECT * FROM",
-    "WHERE column1 IS NOT NULL",
-);
-
-static INSERT_ATTEMPTS: Rows = Rows::new(
-    10,
-    "INSERT INTO attempts (task_id, fence, attempt, leg, started_at, finished_at, result, host, error_code, error_message) SELECT * FROM",
-    "WHERE column1 IS NOT NULL",
-);
-
-#[cfg(test)]
-pub(super) static ROWS: &[(&str, &Rows)] = &[
-    ("INSERT_TRACES", &INSERT_TRACES),
-    ("UPDATE_TRACES", &UPDATE_TRACES),
-    ("INSERT_TASKS", &INSERT_TASKS),
-    ("INSERT_DEPENDENCIES", &INSERT_DEPENDENCIES),
-    ("UPDATE_TASKS", &UPDATE_TASKS),
-    ("UPDATE_TASKS_WITH_TEXTS", &UPDATE_TASKS_WITH_TEXTS),
-    ("INSERT_EVENTS", &INSERT_EVENTS),
-    ("INSERT_ATTEMPTS", &INSERT_ATTEMPTS),
-    ("INSERT_ROUNDS", &INSERT_ROUNDS),
-];
+/// What [`bits`] are of an error alone, and of an output with it.
+const ERROR: i64 = 4;
+const OUTPUT_AND_ERROR: i64 = 5;
 
 statements! {
+    INSERT_TRACE = "INSERT INTO traces (trace_id, root_task_id, status, cancelling, count_pending, count_running, count_success, count_failed, \
+         count_cancelled, count_skipped, last_seq, rank, started_at, finished_at, created_at, definition_version, trigger_type, rerun_of, \
+         definition_id, user_id, triggered_by, idempotency_key, labels, cron_trigger_time, session_id) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)";
+    UPDATE_TRACE = "UPDATE traces SET status = ?2, cancelling = ?3, count_pending = ?4, count_running = ?5, count_success = ?6, \
+         count_failed = ?7, count_cancelled = ?8, count_skipped = ?9, last_seq = ?10, rank = ?11, started_at = ?12, finished_at = ?13 \
+         WHERE trace_id = ?1";
+    INSERT_TASK = "INSERT INTO tasks (id, trace_id, parent_id, key, actor_type, priority, aggregation, state, leg, cancelling, paused, hours, \
+         fence, attempt, max_retries, crashes, open_deps, run_on, run_after, split_count, completed_children, succeeded_children, \
+         round_index, started_at, finished_at, progress, progress_message, job_id, definition_version, timeout_sec, layer, depth, \
+         is_leaf_agent, created_at, depends_on, input_params, output, output_ref, carried, carried_ref, error_code, \
+         error_message, gates, parked, lane, updated_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41, ?42, ?43, ?44, ?45, ?34)";
+    INSERT_DEPENDENCY = "INSERT INTO task_deps (depends_on, task_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    // Nothing long.
+    UPDATE_TASK = concat!("UPDATE tasks SET ", state!(), " WHERE id = ?1");
+    // With an error, or without it from now on: what most that are cancelled or skipped leave.
+    UPDATE_TASK_WITH_ERROR = concat!("UPDATE tasks SET ", state!(), ", error_code = ?22, error_message = ?23 WHERE id = ?1");
+    // And with an output: what most that end well leave.
+    UPDATE_TASK_WITH_OUTPUT = concat!(
+        "UPDATE tasks SET ", state!(), ", error_code = ?22, error_message = ?23, output = ?24, output_ref = ?25 WHERE id = ?1"
+    );
+    // With whatever it leaves. Bits of the last parameter: 1 output, 2 carried, 4 error.
+    UPDATE_TASK_WITH_TEXTS = concat!(
+        "UPDATE tasks SET ", state!(), ", \
+         output = CASE WHEN ?28 & 1 THEN ?22 ELSE output END, output_ref = CASE WHEN ?28 & 1 THEN ?23 ELSE output_ref END, \
+         carried = CASE WHEN ?28 & 2 THEN ?24 ELSE carried END, carried_ref = CASE WHEN ?28 & 2 THEN ?25 ELSE carried_ref END, \
+         error_code = CASE WHEN ?28 & 4 THEN ?26 ELSE error_code END, error_message = CASE WHEN ?28 & 4 THEN ?27 ELSE error_message END \
+         WHERE id = ?1"
+    );
+    UPDATE_ROUND = "UPDATE tasks SET round_index = ?2 WHERE id = ?1";
+    INSERT_EVENT = "INSERT INTO events (trace_id, seq, task_id, event_type, from_status, to_status, at, event_id, payload) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    INSERT_ROUND = "INSERT INTO rounds (task_id, round_index, finished_at, split_count, completed_children, succeeded_children, output, output_ref) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    INSERT_ATTEMPT = "INSERT INTO attempts (task_id, fence, attempt, leg, started_at, finished_at, result, host, error_code, error_message) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     INSERT_CONTROL_EVENT = "INSERT INTO control_events (trace_id, id, task_id, action, created_at, triggered_by, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
     // Those before the one that it was in, which runs again, however it ended.
     COPY_ROUNDS = "INSERT INTO rounds (task_id, round_index, finished_at, split_count, completed_children, succeeded_children, output, output_ref) \
@@ -119,92 +77,102 @@ statements! {
 }
 
 /// Inserts traces.
-pub(super) async fn insert_traces(tx: &mut SqliteTx<'_>, rows: &[NewTraceRow]) -> Result<(), StoreError> {
-    INSERT_TRACES.run(tx, rows, |_| (), bind_new_trace).await
+pub(super) fn insert_traces(tx: &mut SqliteTx<'_>, rows: &[NewTraceRow]) -> Result<(), StoreError> {
+    tx.execute_each(INSERT_TRACE, rows, |params, row| bind_new_trace(params, row))
 }
 
 /// Updates traces.
-pub(super) async fn update_traces(tx: &mut SqliteTx<'_>, rows: &[TraceRow]) -> Result<(), StoreError> {
-    UPDATE_TRACES
-        .run(
-            tx,
-            rows,
-            |_| (),
-            |params, row| {
-                params.id(row.trace_id);
-                bind_trace(params, row);
-            },
-        )
-        .await
+pub(super) fn update_traces(tx: &mut SqliteTx<'_>, rows: &[TraceRow]) -> Result<(), StoreError> {
+    tx.execute_each(UPDATE_TRACE, rows, |params, row| {
+        params.id(row.trace_id);
+        bind_trace(params, row);
+    })
 }
 
 /// Inserts tasks and their dependencies.
-pub(super) async fn insert_tasks(tx: &mut SqliteTx<'_>, rows: &[NewTask]) -> Result<(), StoreError> {
-    INSERT_TASKS.run(tx, rows, |_| (), bind_new_task).await?;
+pub(super) fn insert_tasks(tx: &mut SqliteTx<'_>, rows: &[NewTask]) -> Result<(), StoreError> {
+    tx.execute_each(INSERT_TASK, rows, |params, row| bind_new_task(params, row))?;
     let dependencies: Vec<(TaskId, TaskId)> =
         rows.iter().flat_map(|new| new.open_deps.iter().chain(&new.ended_deps).map(|dependency| (*dependency, new.row.id))).collect();
-    INSERT_DEPENDENCIES
-        .run(
-            tx,
-            &dependencies,
-            |_| (),
-            |params, (dependency, task)| {
-                params.id(*dependency).id(*task);
-            },
-        )
-        .await
+    tx.execute_each(INSERT_DEPENDENCY, &dependencies, |params, (dependency, task)| {
+        params.id(*dependency).id(*task);
+    })
 }
 
-/// Updates tasks. Those that leave nothing long behind are told apart, so that nothing long of theirs is copied.
-pub(super) async fn update_tasks(tx: &mut SqliteTx<'_>, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
-    let (with_texts, without): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, writes)| bits(writes) != 0);
-    let first = |params: &mut Params| {
+/// Updates tasks. They are told apart by what they leave behind, so that nothing else that is long is looked at.
+pub(super) fn update_tasks(tx: &mut SqliteTx<'_>, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
+    let (mut with_nothing, mut with_error, mut with_output, mut with_texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for row in rows {
+        match bits(&row.1) {
+            0 => with_nothing.push(row),
+            ERROR => with_error.push(row),
+            OUTPUT_AND_ERROR => with_output.push(row),
+            _ => with_texts.push(row),
+        }
+    }
+    tx.execute_each(UPDATE_TASK, &with_nothing, |params, (row, _)| {
+        bind_task(params, row);
         params.at(now);
-    };
-    UPDATE_TASKS.run(tx, &without, first, |params, (row, _)| bind_task(params, row)).await?;
-    UPDATE_TASKS_WITH_TEXTS
-        .run(tx, &with_texts, first, |params, (row, writes)| {
-            bind_task(params, row);
-            params.output(writes.output.as_ref()).output(writes.carried.as_ref()).error(writes.error.as_ref()).int(bits(writes));
-        })
-        .await
+    })?;
+    tx.execute_each(UPDATE_TASK_WITH_ERROR, &with_error, |params, (row, writes)| {
+        bind_task(params, row);
+        params.at(now).error(writes.error.as_ref());
+    })?;
+    tx.execute_each(UPDATE_TASK_WITH_OUTPUT, &with_output, |params, (row, writes)| {
+        bind_task(params, row);
+        params.at(now).error(writes.error.as_ref()).output(writes.output.as_ref());
+    })?;
+    tx.execute_each(UPDATE_TASK_WITH_TEXTS, &with_texts, |params, (row, writes)| {
+        bind_task(params, row);
+        params.at(now).output(writes.output.as_ref()).output(writes.carried.as_ref()).error(writes.error.as_ref()).int(bits(writes));
+    })?;
+    for (row, _) in rows {
+        match row.state.stage {
+            Stage::Claimed => drop(tx.claimed.insert(row.id, row.clone())),
+            _ => drop(tx.claimed.remove(&row.id)),
+        }
+    }
+    let in_next_round: Vec<_> = rows.iter().filter(|(_, writes)| writes.next_round).collect();
+    tx.execute_each(UPDATE_ROUND, &in_next_round, |params, (row, _)| {
+        params.id(row.id).int(row.state.round);
+    })
 }
 
 /// Appends events.
-pub(super) async fn insert_events(tx: &mut SqliteTx<'_>, events: &[TaskEvent]) -> Result<(), StoreError> {
-    INSERT_EVENTS.run(tx, events, |_| (), bind_event).await
+pub(super) fn insert_events(tx: &mut SqliteTx<'_>, events: &[TaskEvent]) -> Result<(), StoreError> {
+    tx.execute_each(INSERT_EVENT, events, |params, event| bind_event(params, event))
 }
 
 /// Keeps ended attempts.
-pub(super) async fn insert_attempts(tx: &mut SqliteTx<'_>, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
-    INSERT_ATTEMPTS.run(tx, rows, |_| (), |params, (task, attempt)| bind_attempt(params, *task, attempt)).await
+pub(super) fn insert_attempts(tx: &mut SqliteTx<'_>, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
+    tx.execute_each(INSERT_ATTEMPT, rows, |params, (task, attempt)| bind_attempt(params, *task, attempt))
 }
 
 /// Keeps ended rounds.
-pub(super) async fn insert_rounds(tx: &mut SqliteTx<'_>, rows: &[RoundRow]) -> Result<(), StoreError> {
-    INSERT_ROUNDS.run(tx, rows, |_| (), bind_round).await
+pub(super) fn insert_rounds(tx: &mut SqliteTx<'_>, rows: &[RoundRow]) -> Result<(), StoreError> {
+    tx.execute_each(INSERT_ROUND, rows, |params, row| bind_round(params, row))
 }
 
 /// Copies the rounds of one task to another.
-pub(super) fn copy_rounds(tx: &mut SqliteTx<'_>, from: TaskId, to: TaskId) {
-    tx.params.id(to).id(from);
-    tx.stage(COPY_ROUNDS);
+pub(super) fn copy_rounds(tx: &mut SqliteTx<'_>, from: TaskId, to: TaskId) -> Result<(), StoreError> {
+    tx.execute(COPY_ROUNDS, |params| {
+        params.id(to).id(from);
+    })
 }
 
 /// Keeps an order.
-pub(super) fn insert_control_event(tx: &mut SqliteTx<'_>, order: &ControlEvent) {
-    bind_control_event(&mut tx.params, order);
-    tx.stage(INSERT_CONTROL_EVENT);
+pub(super) fn insert_control_event(tx: &mut SqliteTx<'_>, order: &ControlEvent) -> Result<(), StoreError> {
+    tx.execute(INSERT_CONTROL_EVENT, |params| bind_control_event(params, order))
 }
 
 /// Keeps a caller's key, or lets it stand for another trace from now on.
-pub(super) fn insert_key(tx: &mut SqliteTx<'_>, key: &KnownKey, now: Timestamp) {
-    bind_key(&mut tx.params, key, now);
-    tx.stage(INSERT_KEY);
+pub(super) fn insert_key(tx: &mut SqliteTx<'_>, key: &KnownKey, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute(INSERT_KEY, |params| bind_key(params, key, now))
 }
 
 /// Forgets callers' keys that are too old to count.
-pub(super) fn delete_keys(tx: &mut SqliteTx<'_>, not_before: Timestamp, limit: u32) {
-    tx.params.at(not_before).int(limit);
-    tx.stage(DELETE_KEYS);
+pub(super) fn delete_keys(tx: &mut SqliteTx<'_>, not_before: Timestamp, limit: u32) -> Result<(), StoreError> {
+    tx.execute(DELETE_KEYS, |params| {
+        params.at(not_before).int(limit);
+    })
 }

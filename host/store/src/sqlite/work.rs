@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tower_domain::clock::Timestamp;
 
-use super::SqliteStore;
 use super::tx::SqliteTx;
+use super::{Batches, SqliteStore};
 use crate::StoreError;
 use crate::fault::{self, Point};
 use crate::work::{Batch, Committed, WorkStore};
@@ -18,36 +19,16 @@ impl WorkStore for SqliteStore {
         fault::point(Point::Committing).await?;
         let host = batch.host.clone();
         let mut guard = self.write().await;
-        let writer = &mut *guard;
-        writer.open = true;
-        // Not known until the end is seen.
-        let nothing_waits = std::mem::take(&mut writer.nothing_waits);
-        let batch = Batch { now: in_order(batch.now, writer.latest), ..batch };
-        let mut tx = SqliteTx::begin(&mut writer.conn, nothing_waits);
-        let ended = match crate::apply::run(&mut tx, batch, writer.order).await {
-            Ok(mut done) => {
-                let nothing_waits = tx.nothing_waits;
-                done.0.statements = tx.statements;
-                tx.commit().await.map(|()| (done, nothing_waits))
-            }
-            Err(error) => Err(error),
+        let batches = guard.batches.as_mut().ok_or_else(|| StoreError::Unusable("the database was opened to be looked at".to_owned()))?;
+        // A batch waits for nothing but the disk. Where that would keep others from their turn, they are taken elsewhere.
+        let committed = match Handle::try_current().map(|handle| (handle.runtime_flavor(), handle)) {
+            Ok((RuntimeFlavor::MultiThread, handle)) => tokio::task::block_in_place(|| handle.block_on(batches.commit(batch)))?,
+            Ok(_) | Err(_) => batches.commit(batch).await?,
         };
-        match ended {
-            Ok(((committed, order), nothing_waits)) => {
-                writer.open = false;
-                writer.order = order;
-                writer.nothing_waits = nothing_waits;
-                writer.latest = committed.now;
-                for news in &committed.news {
-                    self.tell(&host, news.clone());
-                }
-                Ok(committed)
-            }
-            Err(error) => {
-                writer.settle().await;
-                Err(error)
-            }
+        for news in &committed.news {
+            self.tell(&host, news.clone());
         }
+        Ok(committed)
     }
 
     async fn check_writable(&self) -> Result<(), StoreError> {
@@ -57,6 +38,26 @@ impl WorkStore for SqliteStore {
         // The first page of the file, which has to go to the disk like any other.
         sqlx::query("PRAGMA user_version = 0").execute(&mut writer.conn).await?;
         writer.commit().await
+    }
+}
+
+impl Batches {
+    async fn commit(&mut self, batch: Batch) -> Result<Committed, StoreError> {
+        // Not known until the end is seen.
+        let nothing_waits = std::mem::take(&mut self.nothing_waits);
+        let batch = Batch { now: in_order(batch.now, self.latest), ..batch };
+        let mut tx = SqliteTx::begin(&mut self.conn, &mut self.claimed, nothing_waits)?;
+        tx.is_set_back = batch.now < self.furthest;
+        let (mut committed, order) = crate::apply::run(&mut tx, batch, self.order).await?;
+        let nothing_waits = tx.nothing_waits;
+        committed.statements = tx.statements;
+        tx.commit()?;
+        if let Some(log) = &mut self.log {
+            log.committed(&self.conn);
+        }
+        (self.order, self.nothing_waits, self.latest) = (order, nothing_waits, committed.now);
+        self.furthest = self.furthest.max(committed.now);
+        Ok(committed)
     }
 }
 

@@ -62,7 +62,8 @@ pub(crate) async fn a_cancelled_claim_ends_cancelled_whatever_it_came_to(world: 
         let end = match end {
             0 => world.good(&claimed, "1"),
             1 => world.settle(&claimed, SettledEnd::Released),
-            2 => world.settle(&claimed, SettledEnd::Finished { output: crate::world::inline("1"), children: vec![world.child(&claimed, "a")], round: None }),
+            2 => world
+                .settle(&claimed, SettledEnd::Finished { output: crate::world::inline("1"), children: vec![world.child(&claimed, "a")].into(), round: None }),
             3 => world.settle(&claimed, SettledEnd::Failed { failure: tower_domain::step::StepFailure::retryable("X", "y"), delay: std::time::Duration::ZERO }),
             _ => Command::Expire(tower_store::work::Expire::Host { host: crate::world::HOST.to_owned(), suspects: vec![root] }),
         };

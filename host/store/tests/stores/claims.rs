@@ -72,7 +72,7 @@ pub(crate) async fn a_stale_claim_changes_nothing(world: World) {
     assert_eq!((second.fence, second.attempt), (2, 1));
     let before = (world.task(root).await, world.events(trace_id).await);
     for end in [
-        SettledEnd::Finished { output: inline("1"), children: Vec::new(), round: None },
+        SettledEnd::Finished { output: inline("1"), children: [].into(), round: None },
         SettledEnd::Failed { failure: StepFailure::fatal("BAD", "x"), delay: Duration::ZERO },
         SettledEnd::Cancelled,
         SettledEnd::Released,

@@ -194,8 +194,8 @@ pub(crate) async fn a_place_comes_back_however_the_claim_ends(world: World) {
                 world.pause(claim.trace_id, None).await;
                 SettledEnd::Suspended { carried: crate::world::inline("1") }
             }
-            "split" => finished(vec![world.child(&claim, "c")], None),
-            "round" => finished(Vec::new(), Some(tower_store::work::RoundEnd::Next { delay: Duration::from_secs(3_600) })),
+            "split" => finished([world.child(&claim, "c")].into(), None),
+            "round" => finished([].into(), Some(tower_store::work::RoundEnd::Next { delay: Duration::from_secs(3_600) })),
             _ => SettledEnd::Released,
         };
         if end == "expired" {

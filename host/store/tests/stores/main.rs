@@ -100,6 +100,7 @@ conformance! {
     tree::{
         children_run_and_are_folded,
         a_dependent_waits_and_is_handed_what_it_named,
+        those_who_wait_for_tasks_that_end_together_go_on_however_many_and_nobody_else,
         a_failed_dependency_skips_all_that_wait_for_it,
         run_on_finished_runs_whatever_became_of_the_dependency,
         a_group_aggregator_sees_all_its_siblings,
@@ -107,6 +108,8 @@ conformance! {
         a_fold_may_split_again,
         a_split_beyond_the_traces_bound_fails_the_step,
         a_wide_tree_is_folded_from_many_batches,
+        a_split_of_thousands_is_whole,
+        what_happens_to_a_trace_happens_in_order_whatever_the_clock_says,
         a_carried_output_by_reference_comes_back,
     }
     cancel::{
@@ -221,6 +224,7 @@ conformance! {
         a_module_is_registered_once,
         a_tag_moves,
         a_remembered_tag_moves,
+        many_who_ask_at_once_have_the_database_asked_once,
         tags_are_listed_by_page,
     }
 }

@@ -1,12 +1,16 @@
 //! Modules and tags.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tower_domain::clock::Timestamp;
 use tower_domain::code_ref::{Digest, ModuleRef};
-use tower_domain::module::{Inspection, Module};
-use tower_store::read::PageRequest;
-
+use tower_domain::module::{Inspection, Module, ModuleTag};
+use tower_domain::name::Name;
+use tower_store::StoreError;
 use tower_store::modules::{ModuleStore, TagMove};
+use tower_store::read::{Page, PageRequest};
 use tower_store::tags::RememberedTags;
 
 use crate::world::{World, name};
@@ -62,7 +66,7 @@ pub(crate) async fn a_tag_moves(world: World) {
 }
 
 pub(crate) async fn a_remembered_tag_moves(world: World) {
-    let (store, remembered) = (&world.stores.modules, RememberedTags::of(world.stores.modules.clone()));
+    let (store, remembered) = (&world.stores.modules, RememberedTags::of(world.stores.modules.clone(), true));
     let (latest, [first, second]) = ("m".parse::<ModuleRef>().unwrap(), [1, 2].map(|byte| Digest([byte; 32])));
     assert_eq!(remembered.resolve(&latest).await.unwrap(), None);
     for digest in [first, second] {
@@ -77,6 +81,60 @@ pub(crate) async fn a_remembered_tag_moves(world: World) {
     while remembered.resolve(&latest).await.unwrap() != Some(second) {
         assert!(begun.elapsed() < Duration::from_secs(10), "it is believed for ever");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What a step costs must not be found by a clock: how often the database is asked is counted.
+pub(crate) async fn many_who_ask_at_once_have_the_database_asked_once(world: World) {
+    let latest = "m".parse::<ModuleRef>().unwrap();
+    for shared in [false, true] {
+        let counted = Arc::new(Counted { store: world.stores.modules.clone(), asked: AtomicU32::new(0) });
+        let remembered = RememberedTags::of(counted.clone(), shared);
+        remembered.add(&module(&world, 1), &name("m"), &[name("latest")], world.now()).await.unwrap();
+        assert_eq!(remembered.resolve(&latest).await.unwrap(), Some(Digest([1; 32])));
+        // Longer than a shared answer is believed, and then all at once, three times.
+        for round in 2..5 {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            let all = futures::future::join_all((0..50).map(|_| remembered.resolve(&latest))).await;
+            assert!(all.into_iter().all(|found| found.unwrap() == Some(Digest([1; 32]))));
+            let asked = counted.asked.load(Ordering::Relaxed);
+            // A machine that stands still in between makes an answer too old even for those who would wait.
+            assert!(if shared { asked < 50 } else { asked == 1 }, "{asked} in round {round}");
+        }
+    }
+}
+
+/// Counts how often it is asked where a tag points.
+struct Counted {
+    store: Arc<dyn ModuleStore>,
+    asked: AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl ModuleStore for Counted {
+    async fn add(&self, module: &Module, name: &Name, tags: &[Name], now: Timestamp) -> Result<bool, StoreError> {
+        self.store.add(module, name, tags, now).await
+    }
+
+    async fn set_tag(&self, name: &Name, tag: &Name, digest: &Digest, expected: Option<&Digest>, now: Timestamp) -> Result<TagMove, StoreError> {
+        self.store.set_tag(name, tag, digest, expected, now).await
+    }
+
+    async fn resolve(&self, module: &ModuleRef) -> Result<Option<Digest>, StoreError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.store.resolve(module).await
+    }
+
+    async fn find(&self, digest: &Digest) -> Result<Option<Module>, StoreError> {
+        self.store.find(digest).await
+    }
+
+    async fn tags(&self, name: &Name) -> Result<Vec<ModuleTag>, StoreError> {
+        self.store.tags(name).await
+    }
+
+    async fn list(&self, page: &PageRequest<(Name, Name)>) -> Result<Page<ModuleTag, (Name, Name)>, StoreError> {
+        self.store.list(page).await
     }
 }
 

@@ -14,17 +14,18 @@ use tower_domain::id::TaskId;
 use tower_domain::limit::Gates;
 use tower_domain::schedule::NightWindow;
 use tower_domain::split::PlannedChild;
+use tower_domain::step::StepFailure;
 use tower_domain::task::Status;
 use tower_store::StoreError;
 use tower_store::blobs::MemoryBlobs;
 use tower_store::news::News;
 use tower_store::postgres::{self, PostgresOptions, PostgresStore};
-use tower_store::work::{Answer, Batch, Claim, Claimed, Command, Committed, Expire, Idempotency, NewTrace, Observe, OutsideEvent, WorkStore};
+use tower_store::work::{Answer, Batch, Claim, Claimed, Command, Committed, Expire, Idempotency, NewTrace, Observe, OutsideEvent, SettledEnd, WorkStore};
 use tower_test_postgres::{Cluster, Database};
 
 use crate::backends::{Backend, host};
 use crate::sqlite_files::{Cut, cut_off};
-use crate::world::{HOST, LEASE, World, definition, json, name};
+use crate::world::{HOST, LEASE, World, definition, json, name, queue};
 
 /// A world whose database other hosts use as well.
 pub(crate) async fn shared() -> (World, Arc<Database>) {
@@ -113,6 +114,29 @@ async fn hosts_that_claim_at_once_claim_each_task_once() {
     for trace in traces {
         assert_eq!(world.trace(trace).await.status, Status::Success);
     }
+}
+
+/// A batch goes by what its host's last one saw, and says where that is out of date.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_host_has_put_there_meanwhile_is_done_a_batch_later() {
+    let (world, database) = shared().await;
+    let other = host(&database).await;
+    let (_, retried) = world.submit().await;
+    // Nothing waits for its time yet, nor in a lane of its own.
+    let seen = world.batch(Vec::new(), None).await;
+    assert_eq!((seen.next_due, seen.more_elsewhere), (None, false));
+    let claimed = commit(&world, &other, "other", Vec::new(), 1).await.claimed.remove(0);
+    let failure = StepFailure::retryable("SLOW", "this time");
+    let failed = world.settle(&claimed, SettledEnd::Failed { failure, delay: Duration::from_secs(1) });
+    let elsewhere = NewTrace { lane: queue("gpu"), ..world.new_trace() };
+    let outside = elsewhere.root_task_id;
+    commit(&world, &other, "other", vec![failed, Command::Submit(Box::new(elsewhere))], 0).await;
+    world.clock.advance(Duration::from_secs(2));
+    let first = world.batch(Vec::new(), Some(world.wish(10))).await;
+    assert!(first.claimed.is_empty(), "{:#?}", first.claimed);
+    assert!(first.more_elsewhere && first.next_due.is_some_and(|due| due <= world.now()), "the next batch is to begin at once: {:?}", first.next_due);
+    let second = world.batch(Vec::new(), Some(world.wish(10))).await;
+    assert_eq!(second.claimed.iter().map(|claimed| claimed.task_id).collect::<HashSet<_>>(), HashSet::from([retried, outside]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -204,7 +204,7 @@ impl Game {
                 let claim = claim?;
                 let children = self.children(&claim);
                 let round = self.round(&claim);
-                self.world.settle(&claim, SettledEnd::Finished { output: inline("\"carried\""), children, round })
+                self.world.settle(&claim, SettledEnd::Finished { output: inline("\"carried\""), children: children.into(), round })
             }
             13 | 14 => {
                 let failure = if self.dice.below(2) == 0 { StepFailure::fatal("BAD", "for good") } else { StepFailure::retryable("SLOW", "this time") };

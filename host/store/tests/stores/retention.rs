@@ -146,7 +146,7 @@ async fn keep(world: &World, claimed: &Claimed, json: &str) -> Option<Digest> {
 /// Ends a claim with an output that is kept apart.
 async fn finish_large(world: &World, claimed: &Claimed, children: Vec<PlannedChild>, round: Option<RoundEnd>) -> Digest {
     let digest = keep(world, claimed, "\"large\"").await.unwrap();
-    let end = SettledEnd::Finished { output: Output::Ref(artifacts::url_of(&digest)), children, round };
+    let end = SettledEnd::Finished { output: Output::Ref(artifacts::url_of(&digest)), children: children.into(), round };
     assert_eq!(world.answer(world.settle(claimed, end)).await, Answer::Done);
     digest
 }

@@ -129,7 +129,7 @@ pub(crate) async fn traces_of_a_session_keep_it_in_use_and_leave_its_other_name(
     let claimed = world.claim_one().await;
     assert_eq!((claimed.task_id, claimed.session_id), (root, Some(id)));
     let settle = |fence: u64| {
-        let end = SettledEnd::Finished { output: Output::Inline(json("1")), children: Vec::new(), round: None };
+        let end = SettledEnd::Finished { output: Output::Inline(json("1")), children: [].into(), round: None };
         Command::Settle(Box::new(Settle { task_id: root, fence, started_at: world.now(), end, sdk_session_id: Some(format!("new {fence}")) }))
     };
     // Who has lost the claim says nothing.

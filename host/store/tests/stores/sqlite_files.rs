@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use tower_domain::clock::Timestamp;
 use tower_domain::schedule::NightWindow;
 use tower_domain::task::{Phase, Status};
 use tower_store::StoreError;
 use tower_store::blobs::MemoryBlobs;
 use tower_store::sqlite::{self, SqliteOptions, SqliteStore};
-use tower_store::work::{Batch, Claim, Command};
+use tower_store::work::{Batch, Claim, Command, NewTrace};
 
 use crate::backends::Backend;
-use crate::world::{HOST, World};
+use crate::world::{HOST, World, json};
 
 async fn open(path: &Path) -> SqliteStore {
     sqlite::open(SqliteOptions::file(path)).await.unwrap()
@@ -65,9 +67,24 @@ async fn a_place_that_cannot_be_written_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_file_may_be_called_whatever_the_system_lets_it() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = tempfile::tempdir().unwrap();
+    for name in [&b"a b.db"[..], b"50%25?mode=memory#1.db", "\u{5854}.db".as_bytes(), b"file:x.db"] {
+        let path = folder.path().join(std::ffi::OsString::from_vec(name.to_vec()));
+        let world = world(open(&path).await);
+        let (trace, _) = world.submit().await;
+        assert!(world.stores.read.trace(trace).await.unwrap().is_some(), "{}", path.display());
+        drop(world);
+        let look = sqlite::look(&path).await.unwrap();
+        let read = look.store.stores(Arc::new(MemoryBlobs::default())).read;
+        assert!(read.trace(trace).await.unwrap().is_some(), "{}", path.display());
+    }
+}
+
 async fn change(path: &Path, statement: &'static str) {
-    use sqlx::{ConnectOptions, Connection};
-    let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap();
+    let mut conn = SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap();
     sqlx::raw_sql(statement).execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
 }
@@ -302,7 +319,7 @@ async fn an_error_in_the_middle_undoes_the_batch_and_the_next_one_works() {
         commands,
         claim: None,
     };
-    assert!(matches!(world.stores.work.commit(batch).await, Err(StoreError::Database(_))));
+    assert!(matches!(world.stores.work.commit(batch).await, Err(StoreError::Batch(_))));
     assert!(world.stores.read.trace(fresh.trace_id).await.unwrap().is_none());
     world.is_sound().await;
     world.submit_as(fresh).await;
@@ -310,14 +327,13 @@ async fn an_error_in_the_middle_undoes_the_batch_and_the_next_one_works() {
     assert_eq!(world.status(root).await, Status::Running);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn readers_do_not_wait_for_the_writer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tower.db");
     let world = world(open(&path).await);
     let (trace_id, _) = world.submit().await;
     // Another process, a backup say, holds the write lock for a moment: readers go on, the writer waits.
-    use sqlx::{ConnectOptions, Connection};
     let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let new = Box::new(world.new_trace());
@@ -373,4 +389,57 @@ async fn what_was_there_before_a_migration_is_there_after_it() {
     assert_eq!((row.get::<i64, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2)), (7, 10, 2));
     assert_eq!((row.get::<String, _>(3).as_str(), row.get::<String, _>(4).as_str()), ("03000000000000000000000000000003", "{\"a\":\"b\"}"));
     assert_eq!(row.get::<Option<i64>, _>(5), None);
+}
+
+/// What the next life knows of it is the newest task.
+#[tokio::test]
+async fn a_clock_that_is_behind_that_of_an_earlier_life_goes_on_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.db");
+    let before = world(open(&path).await);
+    before.clock.advance(Duration::from_secs(3_600));
+    before.submit().await;
+    drop(before);
+    let after = world(open(&path).await);
+    let root = after.claim_one().await;
+    after.finish(&root, "1").await;
+}
+
+/// So many traces with long params, in transactions of 4 MiB each. Answers the length of the log after each.
+async fn fill(world: &World, log: &Path, mib: u64) -> Vec<u64> {
+    let params = format!(r#"{{"text":"{}"}}"#, "x".repeat(200 << 10));
+    let mut lengths = Vec::new();
+    for _ in 0..mib / 4 {
+        let long = || Command::Submit(Box::new(NewTrace { params: json(&params), ..world.new_trace() }));
+        world.commit((0..20).map(|_| long()).collect()).await;
+        lengths.push(std::fs::metadata(log).unwrap().len());
+    }
+    lengths
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_moved_into_the_file_while_batches_are_written_and_begins_anew() {
+    const MIB: u64 = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, log) = (folder.path().join("tower.db"), folder.path().join("tower.db-wal"));
+    let store = open(&path).await;
+    let world = world(store.clone());
+    let lengths = fill(&world, &log, 200).await;
+    assert!(lengths.iter().all(|length| *length < 80 * MIB), "{lengths:?}");
+    let moved = std::fs::metadata(&path).unwrap().len();
+    assert!(moved > 100 * MIB, "{moved}");
+    // Somebody who reads what was there keeps it from beginning anew, for as long as that takes.
+    let mut reader = SqliteConnectOptions::new().filename(&path).read_only(true).connect().await.unwrap();
+    sqlx::query("BEGIN").execute(&mut reader).await.unwrap();
+    let read: i64 = sqlx::query_scalar("SELECT count(*) FROM traces").fetch_one(&mut reader).await.unwrap();
+    let lengths = fill(&world, &log, 160).await;
+    assert!(lengths.last().is_some_and(|length| *length > 120 * MIB), "{lengths:?}");
+    let still: i64 = sqlx::query_scalar("SELECT count(*) FROM traces").fetch_one(&mut reader).await.unwrap();
+    assert_eq!((read, still), (1_000, 1_000));
+    reader.close().await.unwrap();
+    let lengths = fill(&world, &log, 160).await;
+    assert!(lengths.last().is_some_and(|length| *length < 80 * MIB), "{lengths:?}");
+    world.is_sound().await;
+    store.close().await.unwrap();
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
 }

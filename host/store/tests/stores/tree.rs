@@ -52,6 +52,30 @@ pub(crate) async fn children_run_and_are_folded(world: World) {
     );
 }
 
+pub(crate) async fn those_who_wait_for_tasks_that_end_together_go_on_however_many_and_nobody_else(world: World) {
+    for many in [1, 200] {
+        world.submit().await;
+        let root = world.claim_one().await;
+        let after = |text: String, on: &str| world.child_after(&root, &text, &[on]);
+        let mut children = vec![world.child(&root, "first"), world.child(&root, "between"), world.child(&root, "last")];
+        let waits = after("m".to_owned(), "between");
+        let waiting = waits.id;
+        children.push(waits);
+        children.push(after("l".to_owned(), "last"));
+        children.extend((0..many).map(|number| after(format!("f{number}"), "first")));
+        world.split(&root, children).await;
+        let running = world.claim(10).await;
+        assert_eq!(running.len(), 3);
+        world.commit(vec![world.good(of(&running, "last"), "1"), world.good(of(&running, "first"), "1")]).await;
+        let mut next: Vec<String> = world.claim(1_000).await.iter().map(|claimed| claimed.key.to_string()).collect();
+        next.sort_unstable();
+        let mut expected: Vec<String> = (0..many).map(|number| format!("f{number}")).chain(["l".to_owned()]).collect();
+        expected.sort_unstable();
+        assert_eq!(next, expected);
+        assert_eq!(world.task(waiting).await.phase, Phase::WaitingDeps, "what it waits for runs");
+    }
+}
+
 pub(crate) async fn a_dependent_waits_and_is_handed_what_it_named(world: World) {
     world.submit().await;
     let root = world.claim_one().await;
@@ -214,14 +238,32 @@ pub(crate) async fn a_wide_tree_is_folded_from_many_batches(world: World) {
     world.is_sound().await;
 }
 
+/// It is written in pieces, and a child may wait for one of another piece.
+pub(crate) async fn a_split_of_thousands_is_whole(world: World) {
+    const CHILDREN: usize = 5_003;
+    let (trace_id, _) = world.submit().await;
+    let root = world.claim_one().await;
+    let mut children: Vec<_> = (0..CHILDREN - 2).map(|number| world.child(&root, &format!("c{number:04}"))).collect();
+    children.push(world.child_after(&root, "last", &["c0000"]));
+    children.push(world.child_after(&root, "both", &["c0000", "last"]));
+    let [last, both] = [children[CHILDREN - 2].id, children[CHILDREN - 1].id];
+    world.split(&root, children).await;
+    let trace = world.trace(trace_id).await;
+    assert_eq!((trace.counts.pending as usize, trace.counts.running, trace.last_seq as usize), (CHILDREN, 1, 3 + CHILDREN));
+    let first = world.claim(1).await.remove(0);
+    assert_eq!((first.key.clone(), first.trace_tasks as usize), (key("c0000"), CHILDREN + 1));
+    world.finish(&first, "1").await;
+    assert_eq!((world.task(last).await.phase, world.task(both).await.phase), (Phase::Queued, Phase::WaitingDeps));
+}
+
 pub(crate) async fn a_carried_output_by_reference_comes_back(world: World) {
     let (_, root_id) = world.submit().await;
     let root = world.claim_one().await;
     let by_ref = Output::Ref("sha256:00".to_owned());
     let children = vec![world.child(&root, "a")];
-    world.commit(vec![world.settle(&root, SettledEnd::Finished { output: by_ref.clone(), children, round: None })]).await;
+    world.commit(vec![world.settle(&root, SettledEnd::Finished { output: by_ref.clone(), children: children.into(), round: None })]).await;
     let child = world.claim_one().await;
-    world.commit(vec![world.settle(&child, SettledEnd::Finished { output: by_ref.clone(), children: Vec::new(), round: None })]).await;
+    world.commit(vec![world.settle(&child, SettledEnd::Finished { output: by_ref.clone(), children: [].into(), round: None })]).await;
     let fold = world.claim_one().await;
     assert_eq!(fold.carried, Some(by_ref.clone()));
     world.fail(&fold, tower_domain::step::StepFailure::retryable("X", "y"), std::time::Duration::ZERO).await;
@@ -231,4 +273,24 @@ pub(crate) async fn a_carried_output_by_reference_comes_back(world: World) {
     let task = world.task(root_id).await;
     assert_eq!((task.output, task.error), (Some(Output::Inline(json(r#"{"digits":18446744073709551616}"#))), None));
     assert_eq!(world.stores.read.child_results(root_id, None, 0).await.unwrap().items[0].output, Some(by_ref));
+}
+
+/// Claims, an end, children and theirs, each of them after the clock was set back by an hour: `World::batch` asks whether their times are in order.
+pub(crate) async fn what_happens_to_a_trace_happens_in_order_whatever_the_clock_says(world: World) {
+    let back = || world.clock.set_micros(world.now().as_micros() - 3_600_000_000);
+    world.submit().await;
+    back();
+    let root = world.claim_one().await;
+    back();
+    world.split(&root, vec![world.child(&root, "a")]).await;
+    back();
+    let child = world.claim_one().await;
+    back();
+    world.finish(&child, "1").await;
+    back();
+    let fold = world.claim_one().await;
+    back();
+    world.finish(&fold, "1").await;
+    let task = world.task(fold.task_id).await;
+    assert!(task.status == Status::Success && task.finished_at >= Some(task.created_at) && task.finished_at >= task.started_at, "{task:?}");
 }

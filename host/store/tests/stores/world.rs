@@ -225,7 +225,7 @@ impl World {
     }
 
     pub(crate) fn good(&self, claimed: &Claimed, output: &str) -> Command {
-        self.settle(claimed, SettledEnd::Finished { output: inline(output), children: Vec::new(), round: None })
+        self.settle(claimed, SettledEnd::Finished { output: inline(output), children: [].into(), round: None })
     }
 
     pub(crate) async fn finish(&self, claimed: &Claimed, output: &str) -> Committed {
@@ -233,7 +233,7 @@ impl World {
     }
 
     pub(crate) async fn split(&self, claimed: &Claimed, children: Vec<PlannedChild>) -> Committed {
-        self.done(self.settle(claimed, SettledEnd::Finished { output: inline(r#""carried""#), children, round: None })).await
+        self.done(self.settle(claimed, SettledEnd::Finished { output: inline(r#""carried""#), children: children.into(), round: None })).await
     }
 
     pub(crate) async fn fail(&self, claimed: &Claimed, failure: StepFailure, delay: Duration) -> Committed {
@@ -276,7 +276,7 @@ impl World {
 
     /// The good end of a round of a LOOP.
     pub(crate) fn round(&self, claimed: &Claimed, output: &str, round: RoundEnd) -> Command {
-        self.settle(claimed, SettledEnd::Finished { output: inline(output), children: Vec::new(), round: Some(round) })
+        self.settle(claimed, SettledEnd::Finished { output: inline(output), children: [].into(), round: Some(round) })
     }
 
     /// A retry of an ended trace.

@@ -1,8 +1,8 @@
 //! What the whole tower does, from outside: the real binary, real components, HTTP, durable settings, each figure beside its yardstick.
 //!
 //! `cargo bench -p tower-executors -p command-tower`, about half an hour. `-- --full` adds trees and runs of a million tasks, `-- --soak 30` half
-//! an hour of work without a pause, `-- --only NAME` (repeatable) does no more than is named. Prints a table and writes it as JSON to
-//! `target/bench/tower.json`, with the rows of the first program, which measures the sandbox alone. `docs/benchmarks.md` explains the rows.
+//! an hour of work without a pause, `-- --only NAME` (repeatable) does no more than is named, `-- --on sqlite` or `postgres` no
+//! more than on that. Prints a table and writes it as JSON to `target/bench/tower.json`, with the rows of the first program, which measures the sandbox alone. `docs/benchmarks.md` explains the rows.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on says where")]
 
@@ -29,11 +29,12 @@ struct Wishes {
     full: bool,
     soak: Option<u64>,
     only: Vec<String>,
+    on: Vec<Backend>,
 }
 
 impl Wishes {
     fn read() -> Self {
-        let mut wishes = Self { full: false, soak: None, only: Vec::new() };
+        let mut wishes = Self { full: false, soak: None, only: Vec::new(), on: Vec::new() };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -44,11 +45,23 @@ impl Wishes {
                     assert!(PARTS.contains(&part.as_str()), "--only is one of {}", PARTS.join(", "));
                     wishes.only.push(part);
                 }
+                "--on" => {
+                    let name = arguments.next().unwrap_or_default();
+                    let known = Backend::ALL
+                        .into_iter()
+                        .find(|backend| backend.name().eq_ignore_ascii_case(&name) || (name == "postgres" && *backend == Backend::Postgres));
+                    wishes.on.push(known.expect("--on sqlite or --on postgres"));
+                }
                 // Of cargo's own, and for the program beside this one.
                 _ => {}
             }
         }
         wishes
+    }
+
+    /// The back ends that are measured.
+    fn backends(&self) -> impl Iterator<Item = Backend> + '_ {
+        Backend::ALL.into_iter().filter(|backend| self.on.is_empty() || self.on.contains(backend))
     }
 
     fn has(&self, part: &str) -> bool {
@@ -68,7 +81,7 @@ async fn main() {
     if wishes.has("instance") {
         table.adopt("instance.json");
     }
-    for backend in Backend::ALL {
+    for backend in wishes.backends() {
         if wishes.has("lone") {
             let commit = latency::commit(&mut table, backend, 2_000 / scale).await;
             latency::lone(&mut table, backend, commit, 1_000 / scale).await;
@@ -125,10 +138,10 @@ async fn main() {
         containers::starts(&mut table, 60 / scale).await;
     }
     if let Some(minutes) = wishes.soak {
-        for backend in Backend::ALL {
+        for backend in wishes.backends() {
             trees::soak(&mut table, backend, minutes).await;
         }
     }
     // What was asked for alone does not take the place of the whole.
-    table.write_json(if wishes.only.is_empty() && wishes.soak.is_none() { "tower.json" } else { "tower-part.json" });
+    table.write_json(if wishes.only.is_empty() && wishes.on.is_empty() && wishes.soak.is_none() { "tower.json" } else { "tower-part.json" });
 }

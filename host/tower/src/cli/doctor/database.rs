@@ -79,7 +79,9 @@ pub(super) fn not_readable(error: &StoreError) -> Failure {
         StoreError::OtherSchema(_) => &codes::OTHER_SCHEMA,
         StoreError::InUse(_) => &codes::IN_USE,
         StoreError::Unusable(_) | StoreError::Migrate(_) | StoreError::Inconsistent { .. } => &codes::UNUSABLE,
-        StoreError::Database(_) | StoreError::Raced | StoreError::Unreachable(_) | StoreError::Silent(_) | StoreError::Blobs { .. } => &codes::FAILED,
+        StoreError::Database(_) | StoreError::Batch(_) | StoreError::Raced | StoreError::Unreachable(_) | StoreError::Silent(_) | StoreError::Blobs { .. } => {
+            &codes::FAILED
+        }
     };
     Failure::own(code, causes(error))
 }

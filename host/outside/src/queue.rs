@@ -22,7 +22,8 @@ use crate::desk::Desk;
 use crate::ends::{retryable, stopped, timed_out, without_code};
 use crate::wire::Handed;
 
-/// How long a step that was claimed for a worker who then went away waits for another before it is given back.
+/// How long a step that was claimed for a worker who then went away waits for another before it is given back; and how long one that was
+/// given to a worker may take until it is on the wire.
 const HANDOVER: Duration = Duration::from_secs(2);
 
 /// How long a worker that asks no more is listed.
@@ -37,7 +38,25 @@ const QUEUES_MAX: usize = 10_000;
 /// A worker that waits for a step.
 struct Poll {
     number: u64,
-    hand: oneshot::Sender<Handed>,
+    hand: oneshot::Sender<Delivery>,
+}
+
+/// A step on its way to the worker that asked. Until it is [taken](Self::take) it is nobody's: dropped before, it goes to the next who asks.
+pub struct Delivery {
+    handed: Handed,
+    taken: oneshot::Sender<()>,
+}
+
+impl Delivery {
+    /// What the worker is to be told.
+    pub fn handed(&self) -> &Handed {
+        &self.handed
+    }
+
+    /// Says that the worker is being told. False: that took too long, and the step is not this worker's any more.
+    pub fn take(self) -> bool {
+        self.taken.send(()).is_ok()
+    }
 }
 
 #[derive(Default)]
@@ -87,15 +106,15 @@ impl QueueExecutor {
         Self { desk, inner: Mutex::default(), lease, base: base.into() }
     }
 
-    /// Waits for a step of a queue, up to so long. Whoever drops this leaves the line.
-    pub async fn fetch(&self, queue: &Name, worker: &str, wait: Duration) -> Option<Handed> {
+    /// Waits for a step of a queue, up to so long. Whoever drops this leaves the line, even if a step is on its way.
+    pub async fn fetch(&self, queue: &Name, worker: &str, wait: Duration) -> Option<Delivery> {
         let (hand, handed) = oneshot::channel();
         let number = self.line_up(queue, worker, hand);
         let _leave = Leave { executor: self, queue, number };
         tokio::time::timeout(wait, handed).await.ok()?.ok()
     }
 
-    fn line_up(&self, queue: &Name, worker: &str, hand: oneshot::Sender<Handed>) -> u64 {
+    fn line_up(&self, queue: &Name, worker: &str, hand: oneshot::Sender<Delivery>) -> u64 {
         let mut inner = self.inner.lock();
         inner.polls += 1;
         let number = inner.polls;
@@ -159,20 +178,34 @@ impl QueueExecutor {
         }
     }
 
+    /// Hands a step to a worker; false: nobody who stays came for it.
+    async fn give(&self, queue: &Name, handed: impl Fn() -> Handed) -> bool {
+        while let Some(Poll { hand, .. }) = self.worker(queue).await {
+            let (taken, mut is_taken) = oneshot::channel();
+            // Sent is not yet received: who asked may go away with it.
+            if hand.send(Delivery { handed: handed(), taken }).is_err() {
+                continue;
+            }
+            let has_it = match tokio::time::timeout(HANDOVER, &mut is_taken).await {
+                Ok(taken) => taken.is_ok(),
+                Err(_) => {
+                    is_taken.close();
+                    is_taken.try_recv().is_ok()
+                }
+            };
+            if has_it {
+                return true;
+            }
+        }
+        false
+    }
+
     async fn hold(&self, step: Arc<Step>, host: Arc<dyn StepHost>, queue: &Name) -> StepEnd {
         let attempt = self.desk.open(step.clone(), host.clone());
-        let taken = async {
-            while let Some(Poll { hand, .. }) = self.worker(queue).await {
-                if hand.send(attempt.handed(&self.base, Some(self.lease))).is_ok() {
-                    return true;
-                }
-            }
-            false
-        };
         let taken = tokio::select! {
             biased;
             stop = host.stopped() => return stopped(stop),
-            taken = taken => taken,
+            taken = self.give(queue, || attempt.handed(&self.base, Some(self.lease))) => taken,
         };
         if !taken {
             return StepEnd::Released;
@@ -262,5 +295,53 @@ impl Executor for QueueExecutor {
 
     fn settled(&self, task: TaskId, fence: u64, settled: Settled) {
         self.desk.settled(task, fence, settled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn some_step() -> Handed {
+        let id = "01JD0000000000000000000000";
+        let step = json!({
+            "task_id": id, "trace_id": id, "definition": "code", "definition_version": 1, "code_ref": "worker://hands", "key": "root",
+            "actor_type": "AGENT", "role": "", "leg": "RUN", "params": {}, "upstream": [], "attempt": 1, "retries_left": 0, "round_index": 0, "layer": 0,
+            "depth": 0, "may_split": true, "fence": 1, "deadline_ms": 0, "timeout_ms": 1000, "idempotency_key": id,
+        });
+        serde_json::from_value(json!({ "attempt": { "url": "http://tower", "token": "att_1", "lease_ms": 1000 }, "step": step })).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_is_lost_with_nobody_who_goes_away_while_it_is_on_its_way() {
+        let executor = QueueExecutor::new(Arc::default(), Duration::from_secs(1), "http://tower");
+        let queue: Name = "hands".parse().unwrap();
+        let fetch = || Box::pin(executor.fetch(&queue, "by hand", Duration::from_secs(60)));
+        let (mut first, mut second, mut third) = (fetch(), fetch(), fetch());
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
+        let mut give = Box::pin(executor.give(&queue, some_step));
+        assert!(give.as_mut().now_or_never().is_none());
+        // It was sent to the first, who leaves and never looked.
+        drop(first);
+        assert!(give.as_mut().now_or_never().is_none());
+        // The second has received it, and leaves before a word of it is on the wire.
+        assert!(second.as_mut().now_or_never().flatten().is_some());
+        assert!(give.as_mut().now_or_never().is_none());
+        // The third is slower than may be.
+        let slow = third.await.unwrap();
+        let mut fourth = fetch();
+        assert!(fourth.as_mut().now_or_never().is_none());
+        tokio::time::advance(HANDOVER).await;
+        assert!(give.as_mut().now_or_never().is_none());
+        assert!(!slow.take(), "it is not the third's any more");
+        let delivery = fourth.await.unwrap();
+        assert_eq!(delivery.handed().attempt.token, "att_1");
+        assert!(delivery.take());
+        assert!(give.as_mut().await);
+        drop(give);
+        assert!(!executor.give(&queue, some_step).await, "nobody asks: it is given back");
     }
 }

@@ -159,7 +159,7 @@ async fn a_worker_that_falls_silent_loses_its_step_and_its_late_word_counts_for_
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_of_a_queue_wait_for_a_worker_and_lose_nothing() {
     let host = Host::start(&["--slots", "1"]).await;
-    put(&host, "code", "worker://hands", json!({ "timeout_sec": 1, "max_retries": 0 })).await;
+    put(&host, "code", "worker://hands", json!({ "timeout_sec": 1, "max_retries": 3 })).await;
     host.install("probe").await;
     let traces = [host.trigger("code", json!({})).await, host.trigger("code", json!({})).await];
     // They take nobody's slot, and say what they wait for.
@@ -177,7 +177,7 @@ async fn tasks_of_a_queue_wait_for_a_worker_and_lose_nothing() {
     let handed = fetch(&host, "hands", "30s").await.unwrap();
     assert_eq!(handed["step"]["attempt"], 1, "its time begins when it is handed over");
     assert_eq!(call(&host, &handed, Method::POST, "/complete", Some(json!({}))).await.0, StatusCode::OK);
-    // Who goes away while a step is on its way loses it for nobody.
+    // Who goes away while a step is on its way loses it for nobody: it goes to the next, or where it was on the wire already, its attempt ends.
     let gone = tokio::time::timeout(Duration::from_millis(1), fetch(&host, "hands", "30s")).await;
     let handed = match gone {
         Ok(handed) => handed.unwrap(),

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tower_domain::code_ref::Lane;
 use tower_domain::definition::is_plain;
 use tower_domain::name::Name;
+use tower_outside::queue::Delivery;
 use tower_outside::wire::Handed;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -80,9 +85,21 @@ async fn fetch_step(State(api): State<Api>, JsonBody { value, .. }: JsonBody<Fet
         handed = api.outside.queues.fetch(&queue, worker, wait) => handed,
     };
     Ok(match handed {
-        Some(handed) => Json(handed).into_response(),
+        Some(delivery) => told(delivery),
         None => StatusCode::NO_CONTENT.into_response(),
     })
+}
+
+/// The answer that takes a step to its worker. The step is the worker's when its first byte goes out: a connection that is found closed
+/// before loses nothing.
+fn told(delivery: Delivery) -> Response {
+    let (mut head, body) = Json(delivery.handed()).into_response().into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let late = || axum::Error::new("it took too long: the step was given to somebody else");
+    let start = stream::once(async move { delivery.take().then(Bytes::new).ok_or_else(late) });
+    Response::from_parts(head, Body::from_stream(start.chain(body.into_data_stream())))
 }
 
 /// What runs steps, on the host that answers.

@@ -65,8 +65,8 @@ codes! {
         CONTAINER_EXIT => "The task's log has all of its standard error. 64, 65 and 78 say that trying again is of no use.";
         /// The container that serves the step was not up within 30 seconds, or did not answer `GET /health` with 200 within 60.
         CONTAINER_NOT_READY => "The task's log has what it wrote. It must listen on container.port at all of its addresses.";
-        /// The Docker Engine is not there, does not answer, or went away while the step ran.
-        EXECUTOR_UNAVAILABLE => "Start the engine (`systemctl start docker`), or name its socket: `tower serve --docker unix:///path`. Nothing is claimed until it answers.";
+        /// The Docker Engine is not there, does not answer, went away while the step ran, or has no addresses left for the network that the step needs.
+        EXECUTOR_UNAVAILABLE => "Start the engine (`systemctl start docker`), or name its socket: `tower serve --docker unix:///path`. Nothing is claimed until it answers. Where it has no addresses left, `docker network prune` frees some.";
         /// The container's image could not be fetched just now.
         IMAGE_PULL_FAILED => "The message has the engine's words. Look at the registry, or put the image there and set container.pull to NEVER.";
         /// The host itself went wrong while it ran the step or kept its outcome.

@@ -66,3 +66,21 @@ async fn an_engine_that_hangs_is_not_waited_for_without_an_end() {
     assert_eq!(code(&ended), "EXECUTOR_UNAVAILABLE", "{ended}");
     engine.signal("CONT");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_without_an_address_for_a_network_says_so_with_the_remedy() {
+    // Room for one network, which is taken. The machine may have routes of its own to some of these.
+    let pools = ["base=10.203.113.0/26,size=26", "base=172.29.113.0/26,size=26", "base=192.168.193.0/26,size=26"];
+    let takes_its_only_one = |engine: &Engine| engine.docker(&["network", "create", "somebodys"]).output().unwrap().status.success();
+    let engine = pools.iter().map(|pool| Engine::start_with(&[pool])).find(takes_its_only_one).unwrap();
+    engine.build_image();
+    let host = tower_on(&engine, &[]).await;
+    define(&host, "service", json!({ "container": { "protocol": "SERVICE", "command": ["serve"] } })).await;
+    let ended = host.run("service", json!({ "do": "echo" })).await;
+    assert_eq!(code(&ended), "EXECUTOR_UNAVAILABLE", "{ended}");
+    let message = ended["error"]["message"].as_str().unwrap();
+    assert!(message.contains("docker network prune") && message.contains("default-address-pools"), "{message}");
+    engine.ask(&["network", "prune", "-f"]);
+    let ended = host.run("service", json!({ "do": "echo", "x": 1 })).await;
+    assert_eq!((&ended["status"], &ended["output"]["params"]["x"]), (&json!("SUCCESS"), &json!(1)), "{ended}");
+}

@@ -25,6 +25,10 @@ const VARIABLE: &str = "TOWER_TEST_DOCKER";
 /// How long the engine may take to start.
 const START_MAX: Duration = Duration::from_secs(180);
 
+/// Networks of towers that tests have killed stay until the engine ends, and the engine's own pools are 31 at the most, less what the machine's
+/// routes cover.
+const POOLS: [&str; 3] = ["base=10.201.0.0/16,size=26", "base=172.30.0.0/16,size=26", "base=192.168.224.0/20,size=26"];
+
 /// The image of `examples/container-step`.
 pub const IMAGE: &str = "tower-example/container-step:latest";
 
@@ -130,6 +134,14 @@ impl Engine {
     /// # Panics
     /// If Docker is not installed or does not start.
     pub fn start() -> Self {
+        Self::start_with(&POOLS)
+    }
+
+    /// The same with these address pools, such as `base=10.213.0.0/24,size=30`: each network takes one piece of them.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_with(pools: &[&str]) -> Self {
         let dockerd = program().unwrap_or_else(|why| panic!("{why}"));
         // The shell removes it. Its name is short, since the path of a socket may not be long.
         let folder = tempfile::Builder::new().prefix("td-").tempdir().unwrap().keep();
@@ -139,6 +151,9 @@ impl Engine {
         shell.arg("--data-root").arg(folder.join("data")).arg("--exec-root").arg(folder.join("exec")).arg("--pidfile").arg(folder.join("pid"));
         // No default bridge: engines side by side would have the same.
         shell.arg("-H").arg(format!("unix://{}", socket.display())).args(["--bridge", "none", "--log-level", "warn"]);
+        for pool in pools {
+            shell.args(["--default-address-pool", pool]);
+        }
         // In a process group of its own: what is typed at the tests' terminal is not for it.
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
         let (orders, answers) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));

@@ -83,7 +83,7 @@ fn too_much() -> StepEnd {
 pub(crate) fn not_started(error: &super::engine::EngineError) -> StepEnd {
     use super::engine::EngineError;
     match error {
-        EngineError::Away { .. } | EngineError::Missing(_) => unavailable(error),
+        EngineError::Away { .. } | EngineError::Missing(_) | EngineError::NoNetwork(_) => unavailable(error),
         EngineError::Refused(why) => fatal(codes::CONTAINER_NOT_STARTED.name, format!("the container cannot be started: {}", clean(why, QUOTED_BYTES_MAX))),
     }
 }

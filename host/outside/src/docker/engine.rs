@@ -46,6 +46,12 @@ pub enum EngineError {
     /// It says no.
     #[error("the Docker Engine refuses: {0}")]
     Refused(String),
+    /// It makes no network for the tower's containers.
+    #[error(
+        "the Docker Engine makes no network for this tower's containers: {0}; if it has no addresses left, `docker network prune` removes networks that \
+         nothing uses, and `default-address-pools` in its daemon.json gives it more"
+    )]
+    NoNetwork(String),
 }
 
 /// The engine at a socket, whether it is there just now or not.
@@ -232,7 +238,11 @@ impl Engine {
             Err(error) => return Err(error),
             Ok(_) => return Ok(()),
         }
-        self.call(|docker| async move { docker.create_network(request).await }).await.map(drop)
+        match self.call(|docker| async move { docker.create_network(request).await }).await {
+            // Engines of different versions say so with different statuses, "not found" among them.
+            Err(EngineError::Missing(why) | EngineError::Refused(why)) => Err(EngineError::NoNetwork(why)),
+            made => made.map(drop),
+        }
     }
 
     pub(crate) async fn remove_network(&self, name: &str) -> Result<(), EngineError> {

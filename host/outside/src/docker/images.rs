@@ -64,7 +64,7 @@ pub(crate) fn missing(image: &ImageRef, why: &str) -> StepEnd {
 /// What a pull that failed is: registries say in words whether there is such an image at all.
 fn refused(image: &ImageRef, error: &EngineError) -> StepEnd {
     match error {
-        EngineError::Away { .. } => unavailable(error),
+        EngineError::Away { .. } | EngineError::NoNetwork(_) => unavailable(error),
         EngineError::Missing(why) => missing(image, why),
         EngineError::Refused(why) if ["manifest unknown", "not found", "access denied", "does not exist"].iter().any(|said| why.contains(said)) => {
             missing(image, why)

@@ -79,7 +79,13 @@ pub(crate) fn act(step: &Value, tower: &Tower, served: u64) -> End {
         "note" => note(params["text"].as_str().unwrap_or_default()),
         "fill" => fill(usize::try_from(number("bytes")).unwrap_or_default(), Duration::from_millis(number("ms"))),
         "report" => report(tower),
-        "complete" => say(tower, "/complete", &json!({"output": params["output"]})),
+        "talk" => talk(tower, number("lines"), Duration::from_millis(number("ms"))),
+        "complete" => {
+            let said = say(tower, "/complete", &json!({"output": params["output"]}));
+            // There is a moment to tidy up.
+            std::thread::sleep(Duration::from_millis(number("ms")));
+            said
+        }
         "fail" => say(tower, "/fail", &json!({"code": "MINE", "message": "as it was told to", "retryable": false})),
         "strangers" => strangers(tower),
         "fork_bomb" => End::Output(hostile::fork_bomb()),
@@ -159,6 +165,23 @@ fn report(tower: &Tower) -> End {
     ]);
     match tower.post("/events", &events) {
         Ok(_) => End::Output(json!(tower.get("").is_ok())),
+        Err(error) => {
+            eprintln!("the report was refused: {error}");
+            End::Exit(70)
+        }
+    }
+}
+
+/// So many lines at once, after a while; both is said through the socket as well.
+fn talk(tower: &Tower, lines: u64, after: Duration) -> End {
+    let say = |what: &str| tower.post("/events", &json!([{"event_type": "LOG", "level": "INFO", "message": what}]));
+    let begun = say("talks soon");
+    std::thread::sleep(after);
+    for line in 0..lines {
+        eprintln!("line {line}");
+    }
+    match begun.and_then(|_| say("has talked")) {
+        Ok(_) => End::Output(json!("said")),
         Err(error) => {
             eprintln!("the report was refused: {error}");
             End::Exit(70)

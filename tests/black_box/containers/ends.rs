@@ -30,6 +30,50 @@ async fn a_step_reads_its_task_and_its_output_is_the_tasks() {
     until_containers(&host, 0).await;
 }
 
+/// What the log of a trace's root holds: streams and lines.
+pub(super) async fn log(host: &Host, trace: &Value) -> Vec<(String, String)> {
+    let lines = host.all(&format!("/api/v1/tasks/{}/logs", trace["root_task_id"].as_str().unwrap())).await;
+    lines.iter().map(|line| (line["stream"].as_str().unwrap().to_owned(), line["message"].as_str().unwrap().to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steps_log_is_whole_when_the_step_has_ended() {
+    let host = tower(&[]).await;
+    both(&host, json!({})).await;
+    define(&host, "kept", json!({ "container": { "protocol": "SERVICE", "command": ["serve"], "mode": "PERSISTENT" } })).await;
+    let all: Vec<String> = (0..300).map(|line| format!("line {line}")).collect();
+    for definition in ["command", "service", "kept", "kept"] {
+        let trace = host.run(definition, json!({ "do": "talk", "lines": all.len() })).await;
+        assert_eq!(trace["output"], "said", "{definition}: {trace}");
+        let lines = log(&host, &trace).await;
+        let said: Vec<&String> = lines.iter().filter(|(stream, line)| stream == "STDERR" && line.starts_with("line ")).map(|(_, line)| line).collect();
+        assert!(said.iter().copied().eq(&all), "{definition}: of {} lines {} came: {said:?}", all.len(), said.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_ended_its_step_with_a_call_may_tidy_up() {
+    let host = tower(&[]).await;
+    let exit_codes = || {
+        let owner = format!("label=command-tower.owner={}", super::owner(&host));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+        let format = "{{.Actor.Attributes.exitCode}}";
+        let said = Engine::shared().ask(&["events", "--since", "1h", "--until", &now, "--filter", "event=die", "--filter", &owner, "--format", format]);
+        said.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    define(&host, "command", json!({})).await;
+    let trace = host.run("command", json!({ "do": "complete", "output": 7, "ms": 500 })).await;
+    assert_eq!(trace["output"], 7, "{trace}");
+    until_containers(&host, 0).await;
+    assert_eq!(exit_codes(), ["3"], "it ended by itself");
+    // Not for as long as it likes.
+    let trace = host.run("command", json!({ "do": "complete", "output": 8, "ms": 120_000 })).await;
+    assert_eq!(trace["output"], 8, "{trace}");
+    until_containers(&host, 0).await;
+    assert_eq!(exit_codes(), ["3", "137"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_splits_reports_and_reaches_nothing_else() {
     let host = tower(&[]).await;
@@ -45,11 +89,9 @@ async fn a_step_splits_reports_and_reaches_nothing_else() {
         let trace = host.trigger(definition, json!({ "do": "report" })).await;
         let ended = host.ended(&trace).await;
         assert_eq!(ended["output"], true, "it could read its task again: {ended}");
-        let task = ended["root_task_id"].as_str().unwrap();
-        let log = host.get(&format!("/api/v1/tasks/{task}/logs")).await;
-        let lines: Vec<(&str, &str)> =
-            log["items"].as_array().unwrap().iter().map(|line| (line["stream"].as_str().unwrap(), line["message"].as_str().unwrap())).collect();
-        assert!(lines.contains(&("STDERR", "on standard error")) && lines.contains(&("LOG", "through the socket")), "{lines:?}");
+        let lines = log(&host, &ended).await;
+        let said = |stream: &str, line: &str| lines.iter().any(|known| known.0 == stream && known.1 == line);
+        assert!(said("STDERR", "on standard error") && said("LOG", "through the socket"), "{lines:?}");
         assert!(lines.iter().any(|(_, line)| line.starts_with("runs ") && line.contains("sha256:")), "it says which bytes it runs: {lines:?}");
 
         let trace = host.run(definition, json!({ "do": "strangers" })).await;

@@ -1,8 +1,9 @@
 //! The engine itself: away, killed, hanging, back.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tower_test_docker::Engine;
 
+use super::ends::log;
 use super::{code, define, tower_on};
 use crate::host::Host;
 
@@ -65,6 +66,27 @@ async fn an_engine_that_hangs_is_not_waited_for_without_an_end() {
     let ended = host.ended(&trace).await;
     assert_eq!(code(&ended), "EXECUTOR_UNAVAILABLE", "{ended}");
     engine.signal("CONT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_engine_brings_after_the_answer_is_in_the_log_all_the_same() {
+    let engine = Engine::start();
+    engine.build_image();
+    let host = tower_on(&engine, &[]).await;
+    define(&host, "service", json!({ "container": { "protocol": "SERVICE", "command": ["serve"] } })).await;
+    let trace = host.trigger("service", json!({ "do": "talk", "lines": 50, "ms": 2_000 })).await;
+    let logs = format!("/api/v1/traces/{trace}/logs");
+    let said = |what: &'static str| move |logs: &Value| logs["items"].as_array()?.iter().any(|line| line["message"] == what).then_some(());
+    host.until("it to begin", &logs, said("talks soon")).await;
+    engine.signal("STOP");
+    host.until("it to have talked", &logs, said("has talked")).await;
+    // Its answer is on its way, and the engine has brought nothing of what it wrote.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    engine.signal("CONT");
+    let ended = host.ended(&trace).await;
+    assert_eq!(ended["output"], "said", "{ended}");
+    let lines = log(&host, &ended).await;
+    assert_eq!(lines.iter().filter(|(stream, line)| stream == "STDERR" && line.starts_with("line ")).count(), 50, "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,20 @@ pub(crate) struct Exit {
     pub(crate) out_of_memory: bool,
 }
 
+/// The right to let a container end by itself for a moment before it is taken away.
+pub(crate) struct Linger {
+    granted: Arc<AtomicBool>,
+    logs: Arc<Logs>,
+}
+
+impl Linger {
+    /// Lets it, and reads what it wrote until now.
+    pub(crate) async fn grant(self) {
+        self.granted.store(true, Ordering::Relaxed);
+        self.logs.calm().await;
+    }
+}
+
 /// A container. It is taken away, and its place free, some time after this is dropped.
 pub(crate) struct Container {
     pub(crate) name: String,
@@ -64,9 +78,19 @@ impl Container {
         self.tracker.spawn(work);
     }
 
-    /// Set to let it end by itself for a moment before it is taken away.
-    pub(crate) fn linger(&self) -> Arc<AtomicBool> {
-        self.lingers.clone()
+    /// The right to let it end by itself.
+    pub(crate) fn linger(&self) -> Linger {
+        Linger { granted: self.lingers.clone(), logs: self.logs.clone() }
+    }
+
+    /// Ends it, and reads what it wrote to the last line.
+    pub(crate) async fn end(&self) {
+        let all = async {
+            let _ = self.engine.signal(&self.name, "SIGKILL").await;
+            self.logs.closed().await;
+        };
+        // Nothing that it left behind holds the step.
+        let _ = tokio::time::timeout(LINGER, all).await;
     }
 
     /// How it ended.

@@ -1,7 +1,6 @@
 //! A step on its way into a container, and back.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use tower_domain::code_ref::ImageRef;
@@ -9,6 +8,7 @@ use tower_domain::container::{ContainerSpec, Mode, Protocol};
 use tower_domain::step::{LogLevel, LogLine, LogStream, Step, StepEnd, StepHost};
 
 use super::belongs::Belongs;
+use super::container::Linger;
 use super::images::{self, Image};
 use super::logs::Logs;
 use super::pool::PoolKey;
@@ -25,8 +25,8 @@ pub(super) struct Errand<'a> {
     pub(super) host: &'a Arc<dyn StepHost>,
     pub(super) attempt: &'a Opened,
     pub(super) belongs: Belongs,
-    /// Where the switch is put of the container that is to have a moment to end by itself.
-    pub(super) lingers: &'a Mutex<Option<Arc<AtomicBool>>>,
+    /// Where the right is put to let its container end by itself.
+    pub(super) linger: &'a Mutex<Option<Linger>>,
 }
 
 impl Yard {
@@ -51,7 +51,7 @@ impl Yard {
     }
 
     async fn command(&self, errand: Errand<'_>, spec: &ContainerSpec, image: &Image) -> StepEnd {
-        let Errand { step, host, attempt, belongs, lingers } = errand;
+        let Errand { step, host, attempt, belongs, linger } = errand;
         let Some(place) = self.place().await else { return StepEnd::Released };
         let handed = attempt.handed(BASE, None);
         let mut plan = self.plan(&step.definition, spec, image, "EPHEMERAL", belongs);
@@ -59,7 +59,7 @@ impl Yard {
         plan.env.extend([("TOWER_ATTEMPT_URL", handed.attempt.url.clone()), ("TOWER_TOKEN", handed.attempt.token.clone())]);
         match self.make(plan, Logs::new(true, Some(host.clone())), place).await {
             Ok(container) => {
-                *lingers.lock() = Some(container.linger());
+                *linger.lock() = Some(container.linger());
                 command::run(&container, &handed, &**host).await
             }
             Err(end) => end,
@@ -67,7 +67,7 @@ impl Yard {
     }
 
     async fn service(&self, errand: Errand<'_>, spec: &ContainerSpec, image: &Image) -> StepEnd {
-        let Errand { step, host, attempt, belongs, lingers } = errand;
+        let Errand { step, host, attempt, belongs, linger } = errand;
         let key = PoolKey::of(&step.definition, belongs.session);
         let is_kept = spec.mode == Mode::Persistent;
         let turn = if is_kept { Some(self.pool.turn(&key).await) } else { None };
@@ -95,16 +95,21 @@ impl Yard {
                 }
             }
         };
-        *lingers.lock() = Some(service.container.linger());
+        *linger.lock() = Some(service.container.linger());
         let handed = attempt.handed(BASE, None);
         let end = tokio::select! {
             biased;
             end = attempt.ended() => end,
             end = service.run(step, &handed, &**host, &self.client) => end,
         };
+        if !is_kept {
+            service.container.end().await;
+            return end;
+        }
+        service.container.logs.calm().await;
         // One whose step did not end in order may still be at it.
         let is_sound = !matches!(&end, StepEnd::Cancelled | StepEnd::Released) && service.is_healthy(&self.client).await;
-        if is_kept && is_sound && !self.stop.is_cancelled() {
+        if is_sound && !self.stop.is_cancelled() {
             self.pool.keep(key, service);
         }
         drop(turn);

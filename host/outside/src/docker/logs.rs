@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -16,6 +17,12 @@ use tower_domain::task::clean;
 const TAIL_LINES: usize = 8;
 /// Bytes of one of them.
 const TAIL_LINE_BYTES: usize = 400;
+
+/// How long nothing comes before it is held that nothing more is on its way: the engine brings what a container writes when it gets to it, which
+/// may be after the container's own answer.
+const CALM: Duration = Duration::from_millis(10);
+/// How long that is waited for, with one that goes on writing.
+const CALM_WITHIN: Duration = Duration::from_millis(200);
 
 /// What standard output is.
 enum Stdout {
@@ -36,6 +43,8 @@ struct Inner {
 pub(crate) struct Logs {
     inner: Mutex<Inner>,
     state: watch::Sender<State>,
+    /// Pieces that were read.
+    pieces: watch::Sender<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +60,7 @@ impl Logs {
     pub(crate) fn new(output: bool, host: Option<Arc<dyn StepHost>>) -> Self {
         let stdout = if output { Stdout::Output(Vec::new()) } else { Stdout::Lines(Vec::new()) };
         let inner = Inner { host, stdout, stderr: Vec::new(), tail: VecDeque::new() };
-        Self { inner: Mutex::new(inner), state: watch::Sender::new(State::Open) }
+        Self { inner: Mutex::new(inner), state: watch::Sender::new(State::Open), pieces: watch::Sender::new(0) }
     }
 
     /// Whose log the lines go to from now on; none: nobody's.
@@ -67,6 +76,7 @@ impl Logs {
                 LogOutput::StdOut { message } | LogOutput::Console { message } => self.stdout(&message),
                 LogOutput::StdIn { .. } => {}
             }
+            self.pieces.send_modify(|pieces| *pieces += 1);
         }
         let mut inner = self.inner.lock();
         let stderr = std::mem::take(&mut inner.stderr);
@@ -120,6 +130,17 @@ impl Logs {
     pub(crate) async fn closed(&self) {
         let mut state = self.state.subscribe();
         let _ = state.wait_for(|state| *state == State::Closed).await;
+    }
+
+    /// Ends when nothing has come for a moment, or nothing can any more.
+    pub(crate) async fn calm(&self) {
+        let mut pieces = self.pieces.subscribe();
+        let calm = async { while tokio::time::timeout(CALM, pieces.changed()).await.is_ok() {} };
+        tokio::select! {
+            () = calm => {}
+            () = self.closed() => {}
+            () = tokio::time::sleep(CALM_WITHIN) => {}
+        }
     }
 
     /// The step's output.

@@ -40,7 +40,7 @@ mod settings;
 mod yard;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -60,6 +60,7 @@ use crate::desk::Desk;
 use crate::ends::{fatal, retryable, stopped, timed_out, without_code};
 
 pub use belongs::Belongs;
+use container::Linger;
 use engine::Engine;
 pub use engine::EngineError;
 use errand::Errand;
@@ -223,20 +224,26 @@ impl Executor for DockerExecutor {
         self.yard.running.fetch_add(1, Ordering::Relaxed);
         let _running = Running(&self.yard.running);
         let attempt = self.yard.desk.open(step.clone(), host.clone());
-        let lingers = Mutex::new(None::<Arc<AtomicBool>>);
-        let errand = Errand { step: &step, host: &host, attempt: &attempt, belongs: Belongs::of(&step), lingers: &lingers };
+        let linger = Mutex::new(None);
+        let errand = Errand { step: &step, host: &host, attempt: &attempt, belongs: Belongs::of(&step), linger: &linger };
         let is_kept = definition.spec.container.as_ref().is_some_and(|spec| spec.mode == Mode::Persistent);
+        // Whatever ends the step, its container is there until what it said of it is known.
+        let mut work = std::pin::pin!(self.yard.work(errand, image));
         let end = tokio::select! {
             biased;
             end = attempt.ended(), if !is_kept => {
-                if let Some(lingers) = lingers.lock().take() {
-                    lingers.store(true, Ordering::Relaxed);
+                let linger: Option<Linger> = linger.lock().take();
+                if let Some(linger) = linger {
+                    tokio::select! {
+                        () = linger.grant() => {}
+                        _ = &mut work => {}
+                    }
                 }
                 return end;
             }
             stop = host.stopped() => stopped(stop),
             () = tokio::time::sleep(step.timeout) => timed_out(&step),
-            end = self.yard.work(errand, image) => end,
+            end = &mut work => end,
         };
         attempt.close(end)
     }

@@ -78,6 +78,14 @@ impl Log {
             let _ = self.begin.as_ref().map(|begin| begin.try_send(()));
         }
     }
+
+    /// Waits until nobody moves anything: whoever moves the log as a whole is refused meanwhile, and not told to wait.
+    pub(super) fn rest(&mut self) {
+        if std::mem::take(&mut self.moving) {
+            // A thread that is gone moves nothing.
+            let _ = self.moved.recv();
+        }
+    }
 }
 
 impl Drop for Log {

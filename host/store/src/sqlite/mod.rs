@@ -152,6 +152,9 @@ impl SqliteStore {
                 near.close();
             }
             let mut writer = self.write().await;
+            if let Some(log) = writer.batches.as_mut().and_then(|batches| batches.log.as_mut()) {
+                log.rest();
+            }
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.conn).await?;
         }
         Ok(())

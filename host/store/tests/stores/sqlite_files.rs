@@ -443,3 +443,16 @@ async fn the_log_is_moved_into_the_file_while_batches_are_written_and_begins_ane
     store.close().await.unwrap();
     assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_closed_while_its_log_is_moved_leaves_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, log) = (folder.path().join("tower.db"), folder.path().join("tower.db-wal"));
+    for _ in 0..10 {
+        let store = open(&path).await;
+        let world = world(store.clone());
+        fill(&world, &log, 20).await;
+        store.close().await.unwrap();
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
+    }
+}

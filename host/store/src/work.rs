@@ -73,6 +73,13 @@ pub struct Claim {
     pub lease: Duration,
 }
 
+impl Claim {
+    /// How many tasks at the most, of all lanes.
+    pub(crate) fn most(&self) -> usize {
+        self.elsewhere.iter().map(|(_, limit)| *limit as usize).sum::<usize>() + self.limit as usize
+    }
+}
+
 /// One thing to do.
 #[derive(Debug, Clone)]
 pub enum Command {

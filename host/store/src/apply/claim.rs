@@ -1,6 +1,6 @@
 //! Tasks that are due are queued, and queued tasks are claimed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tower_domain::code_ref::Lane;
 use tower_domain::id::TaskId;
@@ -9,7 +9,7 @@ use tower_domain::lifecycle::{Claim as ClaimTask, ComeDue, Defer};
 use tower_domain::task::{Leg, Status};
 
 use super::settle::payload_of;
-use super::tx::{QueuePlace, StepInput};
+use super::tx::QueuePlace;
 use super::unit::Unit;
 use crate::StoreError;
 use crate::work::{Claim, Claimed};
@@ -106,7 +106,7 @@ impl Unit<'_> {
         }
         // What did not start any more may have been the last of its parent.
         self.propagate().await?;
-        let mut inputs: HashMap<_, StepInput> = self.tx.step_inputs(&rows).await?.into_iter().map(|input| (input.task_id, input)).collect();
+        let mut inputs = self.step_inputs(&rows).await?;
         for row in rows {
             let input = inputs.remove(&row.id).ok_or_else(|| StoreError::inconsistent("tasks", format!("task {} is missing", row.id)))?;
             let trace = self.trace(row.trace_id).ok_or_else(|| StoreError::inconsistent("traces", format!("trace {} is missing", row.trace_id)))?;

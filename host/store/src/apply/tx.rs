@@ -16,7 +16,7 @@ use tower_domain::limit::{Gate, GateState, Gates, Limits};
 use tower_domain::name::{Key, Name};
 use tower_domain::schedule::Schedule;
 use tower_domain::step::Summary;
-use tower_domain::task::{ActorType, Attempt, Output, TaskError, TaskResult};
+use tower_domain::task::{ActorType, Attempt, Leg, Output, TaskError, TaskResult};
 use tower_domain::trace::{Counts, TriggerType};
 
 use crate::StoreError;
@@ -198,6 +198,25 @@ pub(crate) struct StepInput {
     /// In [`Leg::Aggregate`](tower_domain::task::Leg::Aggregate): of its children. For an aggregator in its first leg: of its
     /// dependencies.
     pub(crate) summary: Option<Summary>,
+}
+
+impl StepInput {
+    /// Of a task that is about to be inserted and can be claimed at once; none where it is handed results of others as well, or cannot.
+    pub(crate) fn of_new(new: &NewTask) -> Option<Self> {
+        let is_alone = new.depends_on.is_empty() && new.row.state.leg == Leg::Run && !new.row.actor_type.is_aggregator();
+        (is_alone && new.row.state.stage == Stage::Queued).then(|| Self {
+            task_id: new.row.id,
+            definition_id: new.job_id.clone(),
+            definition_version: new.definition_version,
+            timeout_sec: new.timeout_sec,
+            layer: new.layer,
+            depth: new.depth,
+            params: new.input_params.clone(),
+            carried: new.writes.carried.clone(),
+            upstream: Vec::new(),
+            summary: None,
+        })
+    }
 }
 
 /// A task of an ended trace, as a retry looks at it.

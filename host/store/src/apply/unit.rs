@@ -15,10 +15,10 @@ use tower_domain::task::{Attempt, Status};
 use super::ClaimOrder;
 use super::gates::GateBook;
 use super::schedule::Schedules;
-use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, RoundRow, TaskRow, TaskWrites, TraceRow, Tx};
+use super::tx::{KnownKey, NewTask, NewTraceRow, QueuePlace, QueueRow, RoundRow, StepInput, TaskRow, TaskWrites, TraceRow, Tx};
 use crate::StoreError;
 use crate::fault::{self, Point};
-use crate::work::{Batch, Committed};
+use crate::work::{Batch, Claim, Committed};
 
 /// New tasks that are held in memory before they are written.
 pub(super) const NEW_TASKS_MAX: usize = 5_000;
@@ -62,6 +62,9 @@ pub(super) struct Unit<'a> {
     tasks: HashMap<TaskId, Entry>,
     /// New tasks in the order in which they were made; their rows are in `tasks`.
     fresh: Vec<NewTask>,
+    /// What the steps of new tasks are handed, of as many as may be claimed at once.
+    inputs: HashMap<TaskId, StepInput>,
+    claims_max: usize,
     /// Who among the new tasks waits for a task.
     fresh_deps: HashMap<TaskId, Vec<TaskId>>,
     traces: HashMap<TraceId, TraceEntry>,
@@ -93,6 +96,8 @@ impl<'a> Unit<'a> {
             schedules: Schedules::default(),
             tasks: HashMap::new(),
             fresh: Vec::new(),
+            inputs: HashMap::new(),
+            claims_max: batch.claim.as_ref().map_or(0, Claim::most),
             fresh_deps: HashMap::new(),
             traces: HashMap::new(),
             new_traces: Vec::new(),
@@ -360,6 +365,14 @@ impl<'a> Unit<'a> {
         Ok(())
     }
 
+    /// What the steps of claimed tasks need.
+    pub(super) async fn step_inputs(&mut self, tasks: &[TaskRow]) -> Result<HashMap<TaskId, StepInput>, StoreError> {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let unknown: Vec<TaskRow> = tasks.iter().filter(|task| !inputs.contains_key(&task.id)).cloned().collect();
+        inputs.extend(self.tx.step_inputs(&unknown).await?.into_iter().map(|input| (input.task_id, input)));
+        Ok(inputs)
+    }
+
     /// Writes everything that changed. What is in memory stays there and is true.
     pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
         let mut new_traces = std::mem::take(&mut self.new_traces);
@@ -378,6 +391,11 @@ impl<'a> Unit<'a> {
                 new.row = entry.row.clone();
                 new.writes = std::mem::take(&mut entry.writes);
                 entry.dirty = false;
+            }
+            if self.inputs.len() < self.claims_max
+                && let Some(input) = StepInput::of_new(new)
+            {
+                self.inputs.insert(new.row.id, input);
             }
         }
         self.tx.insert_tasks(&fresh).await?;

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use tower_test_postgres::Cluster;
 
-use super::values::Rows;
+use super::values::{Rows, together};
 use super::{
     PostgresOptions, artifacts, blobs, definitions, hosts, lists, modules, nouns, open, read, results, retention, schedules, sessions, tx_gates, tx_queue,
     tx_read, tx_write,
@@ -39,6 +39,7 @@ const SORTED: &[(&str, &str)] = &[
     ("results::EXISTING_CHILDREN", "children of one task"),
     ("INSERT_KEYS", "the keys of a batch"),
     ("schedules::PUT", "the schedules of a batch"),
+    ("together", "the keys and the schedules of a batch"),
 ];
 
 /// A connection with the settings of the store, to a database with its schema.
@@ -49,7 +50,7 @@ async fn connect(url: &str) -> PgConnection {
 
 /// The lines of a statement's plan.
 async fn plan(conn: &mut PgConnection, name: &str, statement: &str) -> Vec<String> {
-    let count = (1..100).take_while(|number| statement.contains(&format!("${number}"))).count();
+    let count = (1..1_000).take_while(|number| statement.contains(&format!("${number}"))).count();
     sqlx::raw_sql(AssertSqlSafe(format!("PREPARE looked_at {} AS {statement}", types(name, count))))
         .execute(&mut *conn)
         .await
@@ -171,6 +172,14 @@ fn all() -> Vec<(String, &'static str)> {
         files.iter().flat_map(|(file, statements)| statements.iter().map(move |(name, text)| (format!("{file}::{name}"), *text))).collect();
     let rows: [&[(&str, &'static Rows)]; 4] = [schedules::ROWS, tx_gates::ROWS, tx_queue::ROWS, tx_write::ROWS];
     all.extend(rows.into_iter().flatten().map(|(name, rows)| ((*name).to_owned(), rows.sql())));
+    // And all that write to tables of their own in one.
+    let mut one_each: Vec<&'static Rows> = Vec::new();
+    for (_, rows) in rows.into_iter().flatten() {
+        if one_each.iter().all(|other| other.table() != rows.table()) {
+            one_each.push(rows);
+        }
+    }
+    all.push(("together".to_owned(), together(&one_each)));
     all
 }
 

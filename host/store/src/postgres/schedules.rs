@@ -12,7 +12,7 @@ use tower_domain::schedule::{Plan, Schedule};
 use super::lists::page_of;
 use super::rows::{Array, Bind, Columns, Id, Params, Table};
 use super::tx::PgTx;
-use super::values::Rows;
+use super::values::{Rows, as_one};
 use super::{PostgresStore, statements};
 use crate::StoreError;
 use crate::read::{PAGE_MAX, Page, PageRequest};
@@ -162,8 +162,8 @@ pub(super) async fn follow(conn: &mut PgConnection, before: Option<&Definition>,
     params.text(new.id.as_str());
     let last: Option<i64> = query_with(LAST_FIRED, params.into_list()).fetch_optional(&mut *conn).await?.map(|row| row.get(0));
     let Some(next) = followed(before, new, &plan, row, last.map(Timestamp::from_micros), now) else { return Ok(()) };
-    let (params, _) = PUT.params(&[next], |_| (), bind_schedule);
-    query_with(PUT.sql(), params.into_list()).execute(conn).await?;
+    let (text, params) = as_one(vec![PUT.of(&[next], &[], bind_schedule).0]);
+    query_with(text, params.into_list()).execute(conn).await?;
     Ok(())
 }
 
@@ -179,8 +179,7 @@ pub(super) async fn many(tx: &mut PgTx, definitions: &[Name]) -> Result<Vec<Sche
 
 /// Replaces rows.
 pub(super) async fn put(tx: &mut PgTx, rows: &[Schedule]) -> Result<(), StoreError> {
-    PUT.run(tx, rows, |_| (), bind_schedule).await?;
-    Ok(())
+    PUT.write(tx, rows, &[], bind_schedule).await
 }
 
 /// Keeps what fired.
@@ -188,8 +187,7 @@ pub(super) async fn insert_fires(tx: &mut PgTx, rows: &[(Name, Timestamp, TraceI
     let bind = |params: &mut Table, (definition, instant, trace): &(Name, Timestamp, TraceId)| {
         params.text(definition.as_str()).at(*instant).id(*trace);
     };
-    INSERT_FIRES.run(tx, rows, |_| (), bind).await?;
-    Ok(())
+    INSERT_FIRES.write(tx, rows, &[], bind).await
 }
 
 /// Traces have ended: what waited for one of them is due.

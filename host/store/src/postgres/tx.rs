@@ -17,6 +17,7 @@ use tower_domain::schedule::Schedule;
 use tower_domain::task::Attempt;
 
 use super::rows::Params;
+use super::values::{Write, as_one};
 use super::writers::answered;
 use super::{Seen, Time};
 use super::{schedules, sessions, tx_gates, tx_queue, tx_read, tx_write};
@@ -48,6 +49,8 @@ pub(super) struct PgTx {
     /// Whether a lane was passed over since nothing was known to wait in any.
     pub(super) skipped_elsewhere: bool,
     pub(super) has_own_time: bool,
+    /// Few rows for each, which are written before anything is read.
+    pub(super) waiting: Vec<Write>,
     /// Statements up to now.
     pub(super) statements: u64,
     /// How long an answer is waited for.
@@ -69,6 +72,7 @@ impl PgTx {
             seen,
             skipped_elsewhere: false,
             has_own_time: time == Time::OfDatabase,
+            waiting: Vec::new(),
             statements: 0,
             patience,
         }
@@ -86,8 +90,22 @@ impl PgTx {
         nothing
     }
 
+    /// Writes what waits, all in one statement. Answers how many rows the last of them wrote.
+    pub(super) async fn write(&mut self) -> Result<u64, StoreError> {
+        if self.waiting.is_empty() {
+            return Ok(0);
+        }
+        let (statement, params) = as_one(std::mem::take(&mut self.waiting));
+        self.send(statement, params).await
+    }
+
     /// Runs a statement, and answers how many rows it wrote.
     pub(super) async fn execute(&mut self, statement: &'static str, params: Params) -> Result<u64, StoreError> {
+        self.write().await?;
+        self.send(statement, params).await
+    }
+
+    async fn send(&mut self, statement: &'static str, params: Params) -> Result<u64, StoreError> {
         self.statements += 1;
         let done = answered(self.patience, sqlx::query_with(statement, params.into_list()).execute(&mut *self.conn)).await?;
         Ok(done.rows_affected())
@@ -95,12 +113,14 @@ impl PgTx {
 
     /// Runs a statement, and answers its rows.
     pub(super) async fn fetch(&mut self, statement: &'static str, params: Params) -> Result<Vec<PgRow>, StoreError> {
+        self.write().await?;
         self.statements += 1;
         answered(self.patience, sqlx::query_with(statement, params.into_list()).fetch_all(&mut *self.conn)).await
     }
 
     /// Makes all of it durable.
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        self.write().await?;
         answered(self.patience, self.conn.commit()).await
     }
 
@@ -334,6 +354,7 @@ impl Tx for PgTx {
 
     async fn between(&mut self, point: Point) -> Result<(), StoreError> {
         if !fault::is_on(Guard::Atomic) {
+            self.write().await?;
             sqlx::raw_sql("COMMIT; BEGIN").execute(&mut *self.conn).await?;
         }
         fault::point(point).await

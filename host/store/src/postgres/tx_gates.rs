@@ -72,8 +72,7 @@ pub(super) async fn gates(tx: &mut PgTx, gates: &[Gate]) -> Result<Vec<GateRow>,
 
 /// Puts gates, whether they are there or not.
 pub(super) async fn put(tx: &mut PgTx, rows: &[GateRow]) -> Result<(), StoreError> {
-    PUT.run(tx, rows, |_| (), bind_gate).await?;
-    Ok(())
+    PUT.write(tx, rows, &[], bind_gate).await
 }
 
 /// Deletes gates.

@@ -10,7 +10,7 @@ use tower_domain::control::Control;
 use tower_domain::id::TaskId;
 use tower_domain::task::TaskResult;
 
-use super::rows::{Bind, Columns, Params};
+use super::rows::{Bind, Columns, Params, Table};
 use super::tx::PgTx;
 use super::values::Rows;
 use super::{Seen, statements};
@@ -34,8 +34,10 @@ static PUT: Rows = Rows::new(
      gate = excluded.gate, lane = excluded.lane",
 );
 
+static DELETE: Rows = Rows::new("task_id uuid", 0, "DELETE FROM queue WHERE task_id = ANY({first})");
+
 #[cfg(test)]
-pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT)];
+pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT), ("DELETE", &DELETE)];
 
 /// A statement that takes rows of the queue with their traces; those that another transaction holds are left to it. The first subquery
 /// walks the queue and no further than is worth it, however much others hold.
@@ -56,7 +58,6 @@ macro_rules! take {
 }
 
 statements! {
-    DELETE = "DELETE FROM queue WHERE task_id = ANY($1)";
     READY = concat!(
         take!("q.task_id, q.rank", "f.place = 0", "f.priority DESC, f.rank, f.task_id LIMIT $2"),
         "ORDER BY first.priority DESC, first.rank, first.task_id LIMIT $1 FOR UPDATE OF q, t SKIP LOCKED"
@@ -124,18 +125,15 @@ statements! {
 
 /// Puts rows, whether they are there or not.
 pub(super) async fn put(tx: &mut PgTx, rows: &[QueueRow]) -> Result<(), StoreError> {
-    PUT.run(tx, rows, |_| (), bind_queue).await?;
-    Ok(())
+    PUT.write(tx, rows, &[], bind_queue).await
 }
 
 /// Deletes rows.
 pub(super) async fn delete(tx: &mut PgTx, ids: &[TaskId]) -> Result<(), StoreError> {
-    if !ids.is_empty() {
-        let mut params = Params::new();
-        params.ids(ids);
-        tx.execute(DELETE, params).await?;
-    }
-    Ok(())
+    let bind = |params: &mut Table, id: &TaskId| {
+        params.id(*id);
+    };
+    DELETE.write(tx, ids, &[], bind).await
 }
 
 /// Takes rows with their traces. Their last column is the trace; `read` reads those before it.

@@ -11,7 +11,7 @@ use super::statements;
 use super::tx::PgTx;
 use super::values::Rows;
 use crate::StoreError;
-use crate::apply::tx::{NewTask, NewTraceRow, RoundRow, TaskRow, TaskWrites, TraceRow};
+use crate::apply::tx::{KnownKey, NewTask, NewTraceRow, RoundRow, TaskRow, TaskWrites, TraceRow};
 use crate::rows::work::{bind_attempt, bind_control_event, bind_event, bind_key, bind_new_task, bind_new_trace, bind_round, bind_task, bind_trace, bits};
 
 static INSERT_TRACES: Rows = Rows::new(
@@ -50,7 +50,7 @@ static UPDATE_TASKS: Rows = Rows::new(
     "id uuid, state, leg, cancelling, paused, hours, fence, attempt, crashes, open_deps, run_after, split_count, completed_children, \
      succeeded_children, round_index, started_at, finished_at, progress, progress_message text, parked",
     1,
-    "UPDATE tasks AS t SET updated_at = $1, state = v.state, leg = v.leg, cancelling = v.cancelling, paused = v.paused, hours = v.hours, \
+    "UPDATE tasks AS t SET updated_at = {number}, state = v.state, leg = v.leg, cancelling = v.cancelling, paused = v.paused, hours = v.hours, \
      fence = v.fence, attempt = v.attempt, crashes = v.crashes, open_deps = v.open_deps, run_after = v.run_after, \
      split_count = v.split_count, completed_children = v.completed_children, succeeded_children = v.succeeded_children, \
      round_index = v.round_index, started_at = v.started_at, finished_at = v.finished_at, progress = v.progress, \
@@ -63,7 +63,7 @@ static UPDATE_TASKS_WITH_TEXTS: Rows = Rows::new(
      succeeded_children, round_index, started_at, finished_at, progress, progress_message text, parked, output text, output_ref text, \
      carried text, carried_ref text, error_code text, error_message text, bits",
     1,
-    "UPDATE tasks AS t SET updated_at = $1, state = v.state, leg = v.leg, cancelling = v.cancelling, paused = v.paused, hours = v.hours, \
+    "UPDATE tasks AS t SET updated_at = {number}, state = v.state, leg = v.leg, cancelling = v.cancelling, paused = v.paused, hours = v.hours, \
      fence = v.fence, attempt = v.attempt, crashes = v.crashes, open_deps = v.open_deps, run_after = v.run_after, \
      split_count = v.split_count, completed_children = v.completed_children, succeeded_children = v.succeeded_children, \
      round_index = v.round_index, started_at = v.started_at, finished_at = v.finished_at, progress = v.progress, \
@@ -100,7 +100,7 @@ static INSERT_KEYS: Rows = Rows::new(
     1,
     "INSERT INTO idempotency_keys AS k ({columns}) SELECT * FROM {rows} ORDER BY v.key COLLATE \"C\" \
      ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, trace_id = excluded.trace_id, \
-     root_task_id = excluded.root_task_id, created_at = excluded.created_at WHERE k.created_at < $1",
+     root_task_id = excluded.root_task_id, created_at = excluded.created_at WHERE k.created_at < {number}",
 );
 
 #[cfg(test)]
@@ -135,10 +135,10 @@ pub(super) async fn insert_traces(tx: &mut PgTx, rows: &[NewTraceRow]) -> Result
         let not_before = tx.keys_not_before;
         // Each is a new trace's.
         let made: std::collections::HashMap<_, _> = rows.iter().map(|new| (new.row.trace_id, new.row.created_at)).collect();
-        let first = |params: &mut Params| {
-            params.at(not_before);
+        let bind = |params: &mut Table, key: &KnownKey| {
+            bind_key(params, key, made[&key.trace_id]);
         };
-        let written = INSERT_KEYS.run(tx, &keys, first, |params, key| bind_key(params, key, made[&key.trace_id])).await?;
+        let written = INSERT_KEYS.written(tx, &keys, &[not_before.as_micros()], bind).await?;
         if written < keys.len() as u64 {
             return Err(StoreError::Raced);
         }
@@ -147,8 +147,7 @@ pub(super) async fn insert_traces(tx: &mut PgTx, rows: &[NewTraceRow]) -> Result
         bind_new_trace(params, new);
         params.opt_at(new.row.changed_at);
     };
-    INSERT_TRACES.run(tx, rows, |_| (), bind).await?;
-    Ok(())
+    INSERT_TRACES.write(tx, rows, &[], bind).await
 }
 
 /// Updates traces.
@@ -158,53 +157,45 @@ pub(super) async fn update_traces(tx: &mut PgTx, rows: &[TraceRow]) -> Result<()
         bind_trace(params, row);
         params.opt_at(row.changed_at);
     };
-    UPDATE_TRACES.run(tx, rows, |_| (), bind).await?;
-    Ok(())
+    UPDATE_TRACES.write(tx, rows, &[], bind).await
 }
 
 /// Inserts tasks and their dependencies.
 pub(super) async fn insert_tasks(tx: &mut PgTx, rows: &[NewTask]) -> Result<(), StoreError> {
-    INSERT_TASKS.run(tx, rows, |_| (), bind_new_task).await?;
+    INSERT_TASKS.write(tx, rows, &[], bind_new_task).await?;
     let dependencies: Vec<(TaskId, TaskId)> =
         rows.iter().flat_map(|new| new.open_deps.iter().chain(&new.ended_deps).map(|dependency| (*dependency, new.row.id))).collect();
     let bind = |params: &mut Table, (dependency, task): &(TaskId, TaskId)| {
         params.id(*dependency).id(*task);
     };
-    INSERT_DEPENDENCIES.run(tx, &dependencies, |_| (), bind).await?;
-    Ok(())
+    INSERT_DEPENDENCIES.write(tx, &dependencies, &[], bind).await
 }
 
 /// Updates tasks. Those that leave nothing long behind are told apart, so that nothing long of theirs is copied.
 pub(super) async fn update_tasks(tx: &mut PgTx, rows: &[(TaskRow, TaskWrites)], now: Timestamp) -> Result<(), StoreError> {
     let (with_texts, without): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, writes)| bits(writes) != 0);
-    let first = |params: &mut Params| {
-        params.at(now);
-    };
-    UPDATE_TASKS.run(tx, &without, first, |params, (row, _)| bind_task(params, row)).await?;
+    let now = [now.as_micros()];
+    UPDATE_TASKS.write(tx, &without, &now, |params, (row, _)| bind_task(params, row)).await?;
     let bind = |params: &mut Table, (row, writes): &&(TaskRow, TaskWrites)| {
         bind_task(params, row);
         params.output(writes.output.as_ref()).output(writes.carried.as_ref()).error(writes.error.as_ref()).int(bits(writes));
     };
-    UPDATE_TASKS_WITH_TEXTS.run(tx, &with_texts, first, bind).await?;
-    Ok(())
+    UPDATE_TASKS_WITH_TEXTS.write(tx, &with_texts, &now, bind).await
 }
 
 /// Appends events.
 pub(super) async fn insert_events(tx: &mut PgTx, events: &[TaskEvent]) -> Result<(), StoreError> {
-    INSERT_EVENTS.run(tx, events, |_| (), bind_event).await?;
-    Ok(())
+    INSERT_EVENTS.write(tx, events, &[], bind_event).await
 }
 
 /// Keeps ended attempts.
 pub(super) async fn insert_attempts(tx: &mut PgTx, rows: &[(TaskId, Attempt)]) -> Result<(), StoreError> {
-    INSERT_ATTEMPTS.run(tx, rows, |_| (), |params, (task, attempt)| bind_attempt(params, *task, attempt)).await?;
-    Ok(())
+    INSERT_ATTEMPTS.write(tx, rows, &[], |params, (task, attempt)| bind_attempt(params, *task, attempt)).await
 }
 
 /// Keeps ended rounds.
 pub(super) async fn insert_rounds(tx: &mut PgTx, rows: &[RoundRow]) -> Result<(), StoreError> {
-    INSERT_ROUNDS.run(tx, rows, |_| (), bind_round).await?;
-    Ok(())
+    INSERT_ROUNDS.write(tx, rows, &[], bind_round).await
 }
 
 /// Copies the rounds of one task to another.

@@ -1,8 +1,11 @@
-//! Many rows in one statement: an array a column, put together by `unnest`.
+//! Many rows in one statement: an array a column, put together by `unnest`. Statements over few rows go to the database together.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
 
-use super::rows::{Params, Table};
+use parking_lot::Mutex;
+
+use super::rows::{Array, Bind, Params, Table};
 use super::tx::PgTx;
 use crate::StoreError;
 
@@ -12,6 +15,9 @@ const ROWS_MAX: usize = 5_000;
 /// Bytes in one statement after which the next one begins.
 const BYTES_MAX: usize = 16 << 20;
 
+/// Rows of a statement that others may be sent with. What is larger takes its time for its rows and not for the way.
+const FEW: usize = 64;
+
 /// A statement over rows.
 pub(super) struct Rows {
     columns: &'static str,
@@ -20,54 +26,152 @@ pub(super) struct Rows {
     made: OnceLock<&'static str>,
 }
 
+/// Rows on their way, with the statement that they are for.
+pub(super) struct Write {
+    statement: &'static Rows,
+    scalars: Vec<i64>,
+    columns: Vec<Array>,
+}
+
 impl Rows {
     /// `columns` are names, each with its type; without one it is `bigint`. In `text`, `{rows}` is what they stand in, `v` with these
-    /// columns, and `{columns}` their names. It may have parameters of its own, `scalars` of them, from $1.
+    /// columns, `{columns}` their names, and `{first}` the first of them as an array. It may have one number of its own, `{number}`, and then
+    /// `scalars` is 1.
     pub(super) const fn new(columns: &'static str, scalars: usize, text: &'static str) -> Self {
         Self { columns, scalars, text, made: OnceLock::new() }
     }
 
-    /// Runs the statement over all rows, and answers how many were written. `first` gives the parameters of its own, `bind` those of a row.
-    pub(super) async fn run<T>(&self, tx: &mut PgTx, rows: &[T], first: impl Fn(&mut Params), bind: impl Fn(&mut Table, &T)) -> Result<u64, StoreError> {
+    /// Writes all rows before anything else is read or made durable.
+    pub(super) async fn write<T>(&'static self, tx: &mut PgTx, rows: &[T], scalars: &[i64], bind: impl Fn(&mut Table, &T)) -> Result<(), StoreError> {
+        let mut rows = rows;
+        while !rows.is_empty() {
+            let (write, count) = self.of(rows, scalars, &bind);
+            rows = &rows[count..];
+            if count > FEW || tx.waiting.iter().any(|waiting| waiting.statement.table() == self.table()) {
+                tx.write().await?;
+            }
+            tx.waiting.push(write);
+            if count > FEW {
+                tx.write().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all rows, and answers how many were written.
+    pub(super) async fn written<T>(&'static self, tx: &mut PgTx, rows: &[T], scalars: &[i64], bind: impl Fn(&mut Table, &T)) -> Result<u64, StoreError> {
         let mut written = 0;
         let mut rows = rows;
         while !rows.is_empty() {
-            let (params, count) = self.params(rows, &first, &bind);
+            let (write, count) = self.of(rows, scalars, &bind);
             rows = &rows[count..];
-            written += tx.execute(self.sql(), params).await?;
+            tx.write().await?;
+            tx.waiting.push(write);
+            written += tx.write().await?;
         }
         Ok(written)
     }
 
-    /// Parameters for as many rows as go into one statement.
-    pub(super) fn params<T>(&self, rows: &[T], first: impl Fn(&mut Params), bind: impl Fn(&mut Table, &T)) -> (Params, usize) {
+    /// As many rows as go into one statement.
+    pub(super) fn of<T>(&'static self, rows: &[T], scalars: &[i64], bind: impl Fn(&mut Table, &T)) -> (Write, usize) {
+        debug_assert_eq!(scalars.len(), self.scalars);
         let mut table = Table::new(self.columns.split(',').count());
         let mut count = 0;
         for row in rows.iter().take(ROWS_MAX) {
             bind(&mut table, row);
             debug_assert!(table.is_even(), "a row has as many values as there are columns");
             count += 1;
-            if count % 64 == 0 && table.columns.iter().map(super::rows::Array::bytes).sum::<usize>() > BYTES_MAX {
+            if count % 64 == 0 && table.columns.iter().map(Array::bytes).sum::<usize>() > BYTES_MAX {
                 break;
             }
         }
-        let mut params = Params::new();
-        first(&mut params);
-        for column in table.columns {
-            params.array(column);
-        }
-        (params, count)
+        (Write { statement: self, scalars: scalars.to_vec(), columns: table.columns }, count)
     }
 
     /// Its text.
     pub(super) fn sql(&self) -> &'static str {
-        self.made.get_or_init(|| {
-            let columns: Vec<(&str, &str)> = self.columns.split(',').map(|column| column.trim().split_once(' ').unwrap_or((column.trim(), "bigint"))).collect();
-            let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            let arrays: Vec<String> = columns.iter().zip(self.scalars + 1..).map(|((_, kind), number)| format!("${number}::{kind}[]")).collect();
-            let rows = format!("unnest({}) AS v ({names})", arrays.join(", "));
-            // One text a statement, for as long as the process lives.
-            String::leak(self.text.replace("{rows}", &rows).replace("{columns}", &names))
-        })
+        // One text a statement, for as long as the process lives.
+        self.made.get_or_init(|| String::leak(self.text_after(0)))
+    }
+
+    /// The same behind so many parameters of others.
+    fn text_after(&self, others: usize) -> String {
+        let columns: Vec<(&str, &str)> = self.columns.split(',').map(|column| column.trim().split_once(' ').unwrap_or((column.trim(), "bigint"))).collect();
+        let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let arrays: Vec<String> = columns.iter().zip(others + self.scalars + 1..).map(|((_, kind), number)| format!("${number}::{kind}[]")).collect();
+        let rows = format!("unnest({}) AS v ({names})", arrays.join(", "));
+        let number = format!("${}", others + 1);
+        self.text.replace("{rows}", &rows).replace("{columns}", &names).replace("{first}", &arrays[0]).replace("{number}", &number)
+    }
+
+    fn parameters(&self) -> usize {
+        self.scalars + self.columns.split(',').count()
+    }
+
+    /// The table that it writes to.
+    pub(super) fn table(&self) -> &'static str {
+        let after = ["INSERT INTO ", "DELETE FROM ", "UPDATE "].iter().find_map(|verb| self.text.strip_prefix(verb)).unwrap_or(self.text);
+        after.split(' ').next().unwrap_or(after)
+    }
+}
+
+/// The text of statements that are sent as one. Each must write to a table of its own, as none sees what the others do.
+pub(super) fn together(statements: &[&'static Rows]) -> &'static str {
+    /// By the places of the statements. There are as many as there are shapes of small batches.
+    static KNOWN: LazyLock<Mutex<HashMap<Vec<usize>, &'static str>>> = LazyLock::new(Mutex::default);
+    let places = statements.iter().map(|statement| std::ptr::from_ref(*statement).addr()).collect();
+    KNOWN.lock().entry(places).or_insert_with(|| {
+        let mut text = String::new();
+        let mut parameters = 0;
+        for (number, statement) in statements.iter().enumerate() {
+            let one = statement.text_after(parameters);
+            parameters += statement.parameters();
+            text += &match number {
+                _ if number + 1 == statements.len() => format!(" {one}"),
+                0 => format!("WITH w0 AS ({one})"),
+                _ => format!(", w{number} AS ({one})"),
+            };
+        }
+        String::leak(text)
+    })
+}
+
+/// One statement that writes all of these, and its parameters.
+pub(super) fn as_one(writes: Vec<Write>) -> (&'static str, Params) {
+    let statements: Vec<&'static Rows> = writes.iter().map(|write| write.statement).collect();
+    let text = match statements.as_slice() {
+        [alone] => alone.sql(),
+        several => together(several),
+    };
+    let mut params = Params::new();
+    for write in writes {
+        for number in write.scalars {
+            params.put_int(Some(number));
+        }
+        for column in write.columns {
+            params.array(column);
+        }
+    }
+    (text, params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static ONE: Rows = Rows::new("a uuid, b", 0, "INSERT INTO ones ({columns}) SELECT * FROM {rows}");
+    static TWO: Rows = Rows::new("a uuid, c text", 1, "UPDATE twos AS t SET c = v.c, at = {number} FROM {rows} WHERE t.a = v.a");
+    static THREE: Rows = Rows::new("a uuid", 0, "DELETE FROM threes WHERE a = ANY({first})");
+
+    #[test]
+    fn statements_that_are_sent_as_one_have_parameters_of_their_own() {
+        assert_eq!((ONE.table(), TWO.table(), THREE.table()), ("ones", "twos", "threes"));
+        assert_eq!(TWO.sql(), "UPDATE twos AS t SET c = v.c, at = $1 FROM unnest($2::uuid[], $3::text[]) AS v (a, c) WHERE t.a = v.a");
+        assert_eq!(
+            together(&[&ONE, &TWO, &THREE]),
+            "WITH w0 AS (INSERT INTO ones (a, b) SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS v (a, b)), \
+             w1 AS (UPDATE twos AS t SET c = v.c, at = $3 FROM unnest($4::uuid[], $5::text[]) AS v (a, c) WHERE t.a = v.a) \
+             DELETE FROM threes WHERE a = ANY($6::uuid[])"
+        );
     }
 }

@@ -157,6 +157,16 @@ pub(crate) enum QueuePlace {
     Parked(Gate),
 }
 
+impl QueuePlace {
+    /// Where it can be claimed, if it can.
+    pub(crate) fn lane(&self) -> Option<&Lane> {
+        match self {
+            Self::Ready(lane) => Some(lane),
+            _ => None,
+        }
+    }
+}
+
 /// A gate that somebody has passed or waits at.
 #[derive(Debug, Clone)]
 pub(crate) struct GateRow {

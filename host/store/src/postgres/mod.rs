@@ -135,6 +135,8 @@ struct Order {
 struct Seen {
     /// When the next waiting task is due, or the next gate opens.
     next_due: Option<Timestamp>,
+    /// Whether a task can be claimed by this process.
+    ready: bool,
     /// Whether a task can be claimed in a lane of its own.
     elsewhere: bool,
 }

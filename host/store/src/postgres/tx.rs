@@ -38,8 +38,6 @@ pub(super) struct PgTx {
     pub(super) keys: Vec<KnownKey>,
     /// Keys older than this may be taken again.
     pub(super) keys_not_before: Timestamp,
-    /// Whether tasks were left that can be claimed.
-    pub(super) more_ready: bool,
     /// Whether this transaction has the lock of all gates.
     pub(super) holds_gates: bool,
     /// Whether it came to a gate.
@@ -51,6 +49,8 @@ pub(super) struct PgTx {
     pub(super) has_own_time: bool,
     /// Few rows for each, which are written before anything is read.
     pub(super) waiting: Vec<Write>,
+    /// Where tasks go with what waits: out of the queue, where there is no place.
+    pub(super) moving: Vec<(TaskId, Option<QueuePlace>)>,
     /// Statements up to now.
     pub(super) statements: u64,
     /// How long an answer is waited for.
@@ -66,13 +66,13 @@ impl PgTx {
             traces: HashMap::new(),
             keys: Vec::new(),
             keys_not_before: Timestamp::from_micros(i64::MAX),
-            more_ready: false,
             holds_gates,
             comes_to_gates: false,
             seen,
             skipped_elsewhere: false,
             has_own_time: time == Time::OfDatabase,
             waiting: Vec::new(),
+            moving: Vec::new(),
             statements: 0,
             patience,
         }
@@ -90,11 +90,37 @@ impl PgTx {
         nothing
     }
 
+    /// Whether rows of this table wait to be written.
+    pub(super) fn waits_for(&self, table: &str) -> bool {
+        self.waiting.iter().any(|write| write.table() == table)
+    }
+
+    /// Notes where tasks go, if that waits.
+    fn moving(&mut self, moving: impl Iterator<Item = (TaskId, Option<QueuePlace>)>) {
+        if self.waits_for("queue") {
+            self.moving.extend(moving);
+        }
+    }
+
+    /// Whether nothing can be claimed by this process.
+    fn nothing_is_ready(&self) -> bool {
+        self.seen.is_some_and(|seen| !seen.ready)
+    }
+
+    /// Writes what waits, and runs one that reads, which sees nothing of it.
+    pub(super) async fn fetch_beside(&mut self, read: Write) -> Result<Vec<PgRow>, StoreError> {
+        self.moving.clear();
+        self.waiting.push(read);
+        let (statement, params) = as_one(std::mem::take(&mut self.waiting));
+        self.ask(statement, params).await
+    }
+
     /// Writes what waits, all in one statement. Answers how many rows the last of them wrote.
     pub(super) async fn write(&mut self) -> Result<u64, StoreError> {
         if self.waiting.is_empty() {
             return Ok(0);
         }
+        self.moving.clear();
         let (statement, params) = as_one(std::mem::take(&mut self.waiting));
         self.send(statement, params).await
     }
@@ -114,6 +140,10 @@ impl PgTx {
     /// Runs a statement, and answers its rows.
     pub(super) async fn fetch(&mut self, statement: &'static str, params: Params) -> Result<Vec<PgRow>, StoreError> {
         self.write().await?;
+        self.ask(statement, params).await
+    }
+
+    async fn ask(&mut self, statement: &'static str, params: Params) -> Result<Vec<PgRow>, StoreError> {
         self.statements += 1;
         answered(self.patience, sqlx::query_with(statement, params.into_list()).fetch_all(&mut *self.conn)).await
     }
@@ -198,16 +228,24 @@ impl Tx for PgTx {
 
     async fn put_queue(&mut self, rows: &[QueueRow]) -> Result<(), StoreError> {
         if let Some(seen) = &mut self.seen {
-            seen.elsewhere |= rows.iter().any(|row| matches!(&row.place, QueuePlace::Ready(lane) if *lane != Lane::Process));
+            seen.ready |= rows.iter().any(|row| row.place.lane() == Some(&Lane::Process));
+            seen.elsewhere |= rows.iter().any(|row| row.place.lane().is_some_and(|lane| *lane != Lane::Process));
         }
-        tx_queue::put(self, rows).await
+        tx_queue::put(self, rows).await?;
+        self.moving(rows.iter().map(|row| (row.task_id, Some(row.place.clone()))));
+        Ok(())
     }
 
     async fn delete_queue(&mut self, ids: &[TaskId]) -> Result<(), StoreError> {
-        tx_queue::delete(self, ids).await
+        tx_queue::delete(self, ids).await?;
+        self.moving(ids.iter().map(|id| (*id, None)));
+        Ok(())
     }
 
     async fn ready(&mut self, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        if self.nothing_is_ready() {
+            return Ok(Vec::new());
+        }
         tx_queue::ready(self, limit).await
     }
 
@@ -235,6 +273,9 @@ impl Tx for PgTx {
     }
 
     async fn fair(&mut self, limit: u32) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        if self.nothing_is_ready() {
+            return Ok(Vec::new());
+        }
         tx_queue::fair(self, limit).await
     }
 

@@ -10,12 +10,12 @@ use tower_domain::control::Control;
 use tower_domain::id::TaskId;
 use tower_domain::task::TaskResult;
 
-use super::rows::{Bind, Columns, Params, Table};
+use super::rows::{Array, Bind, Columns, Params, Table};
 use super::tx::PgTx;
 use super::values::Rows;
 use super::{Seen, statements};
 use crate::StoreError;
-use crate::apply::tx::{QueueRow, StepInput, TaskRow};
+use crate::apply::tx::{QueuePlace, QueueRow, StepInput, TaskRow};
 use crate::read::{LaneUse, WAITING_MAX};
 use crate::rows::nouns::{task_result, task_result_columns};
 use crate::rows::work::{Summaries, bind_queue, held_task, lane_use, step_input, step_input_columns};
@@ -34,10 +34,20 @@ static PUT: Rows = Rows::new(
      gate = excluded.gate, lane = excluded.lane",
 );
 
+/// And whether something is left that can be claimed, by this process or in a lane of its own. Of the tasks that are named nothing is asked.
+static NEXT_DUE: Rows = Rows::new(
+    "task_id uuid",
+    0,
+    "SELECT least((SELECT w.due FROM queue AS w WHERE w.place = 1 AND w.task_id <> ALL({first}) ORDER BY w.due LIMIT 1), \
+         (SELECT g.opens_at FROM gates AS g WHERE g.opens_at IS NOT NULL ORDER BY g.opens_at LIMIT 1)), \
+         EXISTS (SELECT 1 FROM queue AS r WHERE r.place = 0 AND r.task_id <> ALL({first})), \
+         EXISTS (SELECT 1 FROM queue AS e WHERE e.place = 4 AND e.lane > '' AND e.task_id <> ALL({first}))",
+);
+
 static DELETE: Rows = Rows::new("task_id uuid", 0, "DELETE FROM queue WHERE task_id = ANY({first})");
 
 #[cfg(test)]
-pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT), ("DELETE", &DELETE)];
+pub(super) static ROWS: &[(&str, &Rows)] = &[("PUT", &PUT), ("DELETE", &DELETE), ("NEXT_DUE", &NEXT_DUE)];
 
 /// A statement that takes rows of the queue with their traces; those that another transaction holds are left to it. The first subquery
 /// walks the queue and no further than is worth it, however much others hold.
@@ -93,10 +103,6 @@ statements! {
     // A host that starts anew waits for whoever holds something of its: nobody else will take it back at once.
     CLAIMED_BY = "SELECT q.task_id, t.trace_id FROM queue AS q JOIN tasks AS k ON k.id = q.task_id JOIN traces AS t ON t.trace_id = k.trace_id \
          WHERE q.place = 2 AND q.owner = $2 ORDER BY t.trace_id LIMIT $1 FOR UPDATE OF t, q";
-    // And whether something is left that can be claimed, by this process or in a lane of its own.
-    NEXT_DUE = "SELECT least((SELECT w.due FROM queue AS w WHERE w.place = 1 ORDER BY w.due LIMIT 1), \
-             (SELECT g.opens_at FROM gates AS g WHERE g.opens_at IS NOT NULL ORDER BY g.opens_at LIMIT 1)), EXISTS (SELECT 1 FROM queue AS r WHERE r.place = 0), \
-             EXISTS (SELECT 1 FROM queue AS e WHERE e.place = 4 AND e.lane > '')";
     // A row that somebody holds is on its way elsewhere.
     RENEW = "UPDATE queue SET lease_until = $1 WHERE task_id = ANY(ARRAY( \
          SELECT q.task_id FROM queue AS q WHERE q.place = 2 AND q.owner = $2 AND q.task_id = ANY($3) FOR UPDATE SKIP LOCKED))";
@@ -194,13 +200,26 @@ pub(super) async fn due(tx: &mut PgTx, now: Timestamp, limit: u32) -> Result<Vec
 
 /// When the next waiting task is due, or the next gate opens.
 pub(super) async fn next_due(tx: &mut PgTx) -> Result<Option<Timestamp>, StoreError> {
-    let rows = tx.fetch(NEXT_DUE, Params::new()).await?;
+    // What waits to be written is not seen. Of tasks it is known where they go.
+    if tx.waits_for("gates") {
+        tx.write().await?;
+    }
+    let moving = std::mem::take(&mut tx.moving);
+    let ids: Vec<TaskId> = moving.iter().map(|(id, _)| *id).collect();
+    let rows = tx.fetch_beside(NEXT_DUE.with(vec![Array::ids(&ids)])).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let mut columns = Columns::of(row, "queue");
-    let next_due = columns.opt_at()?;
-    tx.more_ready = columns.flag()?;
-    tx.seen = Some(Seen { next_due, elsewhere: columns.flag()? });
-    Ok(next_due)
+    let mut seen = Seen { next_due: columns.opt_at()?, ready: columns.flag()?, elsewhere: columns.flag()? };
+    for place in moving.into_iter().filter_map(|(_, place)| place) {
+        match place {
+            QueuePlace::Due(at) => seen.next_due = Some(seen.next_due.map_or(at, |due| due.min(at))),
+            QueuePlace::Ready(Lane::Process) => seen.ready = true,
+            QueuePlace::Ready(_) => seen.elsewhere = true,
+            QueuePlace::Claimed { .. } | QueuePlace::Parked(_) => {}
+        }
+    }
+    tx.seen = Some(seen);
+    Ok(seen.next_due)
 }
 
 /// Claimed tasks of a host.

@@ -15,8 +15,9 @@ const ROWS_MAX: usize = 5_000;
 /// Bytes in one statement after which the next one begins.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Rows of a statement that others may be sent with. What is larger takes its time for its rows and not for the way.
+/// Rows, and bytes of them, of a statement that others may be sent with. What is larger takes its time for its rows and not for the way.
 const FEW: usize = 64;
+const FEW_BYTES: usize = 1 << 20;
 
 /// A statement over rows.
 pub(super) struct Rows {
@@ -33,6 +34,17 @@ pub(super) struct Write {
     columns: Vec<Array>,
 }
 
+impl Write {
+    /// The table that it writes to.
+    pub(super) fn table(&self) -> &'static str {
+        self.statement.table()
+    }
+
+    fn bytes(&self) -> usize {
+        self.columns.iter().map(Array::bytes).sum()
+    }
+}
+
 impl Rows {
     /// `columns` are names, each with its type; without one it is `bigint`. In `text`, `{rows}` is what they stand in, `v` with these
     /// columns, `{columns}` their names, and `{first}` the first of them as an array. It may have one number of its own, `{number}`, and then
@@ -47,11 +59,12 @@ impl Rows {
         while !rows.is_empty() {
             let (write, count) = self.of(rows, scalars, &bind);
             rows = &rows[count..];
-            if count > FEW || tx.waiting.iter().any(|waiting| waiting.statement.table() == self.table()) {
+            let is_small = count <= FEW && write.bytes() <= FEW_BYTES;
+            if !is_small || tx.waits_for(self.table()) {
                 tx.write().await?;
             }
             tx.waiting.push(write);
-            if count > FEW {
+            if !is_small {
                 tx.write().await?;
             }
         }
@@ -70,6 +83,11 @@ impl Rows {
             written += tx.write().await?;
         }
         Ok(written)
+    }
+
+    /// With columns that stand together already.
+    pub(super) fn with(&'static self, columns: Vec<Array>) -> Write {
+        Write { statement: self, scalars: Vec::new(), columns }
     }
 
     /// As many rows as go into one statement.
@@ -115,7 +133,7 @@ impl Rows {
     }
 }
 
-/// The text of statements that are sent as one. Each must write to a table of its own, as none sees what the others do.
+/// The text of statements that are sent as one. Each must write to a table of its own, as none sees what the others do; the last may read.
 pub(super) fn together(statements: &[&'static Rows]) -> &'static str {
     /// By the places of the statements. There are as many as there are shapes of small batches.
     static KNOWN: LazyLock<Mutex<HashMap<Vec<usize>, &'static str>>> = LazyLock::new(Mutex::default);
@@ -136,7 +154,7 @@ pub(super) fn together(statements: &[&'static Rows]) -> &'static str {
     })
 }
 
-/// One statement that writes all of these, and its parameters.
+/// One statement that does all of these, and its parameters.
 pub(super) fn as_one(writes: Vec<Write>) -> (&'static str, Params) {
     let statements: Vec<&'static Rows> = writes.iter().map(|write| write.statement).collect();
     let text = match statements.as_slice() {

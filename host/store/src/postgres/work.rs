@@ -79,7 +79,11 @@ impl PostgresStore {
 
     /// Also answers whether the batch came to gates.
     async fn run_with(&self, batch: &Batch, holds_gates: bool) -> (Result<Committed, StoreError>, bool) {
-        let seen = self.order.lock().seen;
+        let mut seen = self.order.lock().seen;
+        // Whoever has nothing else to do was told that there is something.
+        if let Some(seen) = seen.as_mut().filter(|_| batch.commands.is_empty()) {
+            seen.ready = true;
+        }
         let (order, conn) = match (self.claim_order(batch.now).await, self.begin().await) {
             (Ok(order), Ok(conn)) => (order, conn),
             (Err(error), _) | (_, Err(error)) => return (Err(error), false),
@@ -91,7 +95,7 @@ impl PostgresStore {
             Ok((mut committed, after)) => {
                 // What others held back just now can be claimed in a moment.
                 committed.statements = tx.statements;
-                committed.more_ready |= tx.more_ready && batch.claim.as_ref().is_some_and(|claim| claim.limit > 0);
+                committed.more_ready |= tx.seen.is_some_and(|seen| seen.ready) && batch.claim.as_ref().is_some_and(|claim| claim.limit > 0);
                 // Nobody looked there, and something has come.
                 committed.more_elsewhere |= tx.skipped_elsewhere && tx.seen.is_some_and(|seen| seen.elsewhere);
                 let seen = tx.seen;

@@ -139,6 +139,36 @@ async fn what_another_host_has_put_there_meanwhile_is_done_a_batch_later() {
     assert_eq!(second.claimed.iter().map(|claimed| claimed.task_id).collect::<HashSet<_>>(), HashSet::from([retried, outside]));
 }
 
+#[tokio::test]
+async fn what_another_host_has_made_ready_is_claimed_at_once_where_nothing_else_is_to_do_and_else_a_batch_later() {
+    let (world, database) = shared().await;
+    let other = host(&database).await;
+    for commands in [0, 1] {
+        let (_, own) = world.submit().await;
+        let mine = world.claim_one().await;
+        assert_eq!(mine.task_id, own);
+        // Nothing is left that could be claimed.
+        assert!(!world.batch(Vec::new(), Some(world.wish(10))).await.more_ready);
+        let new = world.new_trace();
+        let theirs = new.root_task_id;
+        commit(&world, &other, "other", vec![Command::Submit(Box::new(new))], 0).await;
+        let ends = vec![world.good(&mine, "1")];
+        let first = world.batch(ends.iter().take(commands).cloned().collect(), Some(world.wish(10))).await;
+        let claimed = if commands == 0 {
+            first.claimed
+        } else {
+            assert!(first.claimed.is_empty() && first.more_ready, "the next batch is to begin at once: {:?}", first.claimed);
+            world.batch(Vec::new(), Some(world.wish(10))).await.claimed
+        };
+        assert_eq!(claimed.iter().map(|claimed| claimed.task_id).collect::<Vec<_>>(), [theirs]);
+        world.finish(&claimed[0], "1").await;
+        if commands == 0 {
+            world.finish(&mine, "1").await;
+        }
+    }
+    world.is_sound().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_begins_one_trace_whichever_host_is_asked() {
     let (world, database) = shared().await;

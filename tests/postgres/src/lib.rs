@@ -36,7 +36,7 @@ folder=$1; shift
 pid=
 while read -r order signal; do
     case $order in
-        start) "$@" >>"$folder/log" 2>&1 </dev/null & pid=$! ;;
+        start) jobs >/dev/null; kill -0 "$pid" 2>/dev/null || { "$@" >>"$folder/log" 2>&1 </dev/null & pid=$!; } ;;
         stop) kill "-$signal" "$pid"; wait "$pid"; pid= ;;
     esac
     echo "$order"
@@ -161,15 +161,16 @@ impl Cluster {
     /// # Panics
     /// If it does not start.
     pub fn begin(&self) {
-        self.order("start");
         let begun = Instant::now();
+        let mut tried: Option<Instant> = None;
         while !self.answers() {
             if begun.elapsed() > START_MAX {
                 panic!("PostgreSQL does not start:\n{}", std::fs::read_to_string(self.folder.join("log")).unwrap_or_default());
             }
-            // After a kill it may find that its earlier self has not quite gone, and end.
-            if !self.folder.join("data/postmaster.pid").exists() && begun.elapsed() > Duration::from_secs(1) {
+            // After a kill it may find that what its earlier self has begun is not quite gone, and end. One that is there is not started twice.
+            if tried.is_none_or(|tried| tried.elapsed() > Duration::from_secs(1)) {
                 self.order("start");
+                tried = Some(Instant::now());
             }
             std::thread::sleep(Duration::from_millis(50));
         }

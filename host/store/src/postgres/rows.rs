@@ -99,6 +99,24 @@ impl Array {
         array
     }
 
+    /// Its elements, but for NULLs.
+    pub(super) fn elements(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.body.as_slice();
+        std::iter::from_fn(move || {
+            loop {
+                let (length, after) = rest.split_first_chunk()?;
+                match usize::try_from(i32::from_be_bytes(*length)) {
+                    Ok(length) => {
+                        let (element, after) = after.split_at_checked(length)?;
+                        rest = after;
+                        return Some(element);
+                    }
+                    Err(_) => rest = after,
+                }
+            }
+        })
+    }
+
     /// Bytes of its elements.
     pub(super) fn bytes(&self) -> usize {
         self.body.len()

@@ -47,7 +47,7 @@ pub(super) struct PgTx {
     /// Whether a lane was passed over since nothing was known to wait in any.
     pub(super) skipped_elsewhere: bool,
     pub(super) has_own_time: bool,
-    /// Few rows for each, which are written before anything is read.
+    /// What is written before anything is read, in one way to the database.
     pub(super) waiting: Vec<Write>,
     /// Where tasks go with what waits: out of the queue, where there is no place.
     pub(super) moving: Vec<(TaskId, Option<QueuePlace>)>,

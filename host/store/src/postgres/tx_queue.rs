@@ -26,6 +26,9 @@ const LOOKED_AT: u32 = 4;
 /// And for a wish that is small.
 const LOOKED_AT_MIN: u32 = 200;
 
+/// Tasks on their way that the queue is looked at without.
+const MOVING_MAX: usize = 64;
+
 static PUT: Rows = Rows::new(
     "task_id uuid, place, priority, rank, due, lease_until, owner text, gate text, lane text",
     0,
@@ -200,8 +203,8 @@ pub(super) async fn due(tx: &mut PgTx, now: Timestamp, limit: u32) -> Result<Vec
 
 /// When the next waiting task is due, or the next gate opens.
 pub(super) async fn next_due(tx: &mut PgTx) -> Result<Option<Timestamp>, StoreError> {
-    // What waits to be written is not seen. Of tasks it is known where they go.
-    if tx.waits_for("gates") {
+    // What waits to be written is not seen. Of tasks it is known where they go, and each that is passed over is compared with all of them.
+    if tx.waits_for("gates") || tx.moving.len() > MOVING_MAX {
         tx.write().await?;
     }
     let moving = std::mem::take(&mut tx.moving);

@@ -1,6 +1,6 @@
-//! Many rows in one statement: an array a column, put together by `unnest`. Statements over few rows go to the database together.
+//! Many rows in one statement: an array a column, put together by `unnest`. Statements that are not large go to the database together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, OnceLock};
 
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ const ROWS_MAX: usize = 5_000;
 const BYTES_MAX: usize = 16 << 20;
 
 /// Rows, and bytes of them, of a statement that others may be sent with. What is larger takes its time for its rows and not for the way.
-const FEW: usize = 64;
+const FEW: usize = 1_000;
 const FEW_BYTES: usize = 1 << 20;
 
 /// A statement over rows.
@@ -40,6 +40,16 @@ impl Write {
         self.statement.table()
     }
 
+    /// Whether both are about the same row, as far as the first column tells, so that they may not be sent as one.
+    fn meets(&self, other: &Self) -> bool {
+        let (Some(ours), Some(theirs)) = (self.columns.first(), other.columns.first()) else { return false };
+        if self.table() != other.table() {
+            return false;
+        }
+        let ours: HashSet<&[u8]> = ours.elements().collect();
+        theirs.elements().any(|element| ours.contains(element))
+    }
+
     fn bytes(&self) -> usize {
         self.columns.iter().map(Array::bytes).sum()
     }
@@ -60,7 +70,7 @@ impl Rows {
             let (write, count) = self.of(rows, scalars, &bind);
             rows = &rows[count..];
             let is_small = count <= FEW && write.bytes() <= FEW_BYTES;
-            if !is_small || tx.waits_for(self.table()) {
+            if !is_small || tx.waiting.iter().any(|waiting| waiting.meets(&write)) {
                 tx.write().await?;
             }
             tx.waiting.push(write);
@@ -133,7 +143,7 @@ impl Rows {
     }
 }
 
-/// The text of statements that are sent as one. Each must write to a table of its own, as none sees what the others do; the last may read.
+/// The text of statements that are sent as one. Each must write rows of its own, as none sees what the others do; the last may read.
 pub(super) fn together(statements: &[&'static Rows]) -> &'static str {
     /// By the places of the statements. There are as many as there are shapes of small batches.
     static KNOWN: LazyLock<Mutex<HashMap<Vec<usize>, &'static str>>> = LazyLock::new(Mutex::default);
@@ -180,6 +190,24 @@ mod tests {
     static ONE: Rows = Rows::new("a uuid, b", 0, "INSERT INTO ones ({columns}) SELECT * FROM {rows}");
     static TWO: Rows = Rows::new("a uuid, c text", 1, "UPDATE twos AS t SET c = v.c, at = {number} FROM {rows} WHERE t.a = v.a");
     static THREE: Rows = Rows::new("a uuid", 0, "DELETE FROM threes WHERE a = ANY({first})");
+
+    #[test]
+    fn writes_of_one_row_are_not_sent_as_one() {
+        let of = |rows: &'static Rows, ids: &[Option<u8>]| {
+            let bind = |table: &mut Table, id: &Option<u8>| {
+                table.put_id(id.map(|id| [id; 16]));
+                if rows.columns.contains(',') {
+                    table.put_int(Some(1));
+                }
+            };
+            rows.of(ids, &[], bind).0
+        };
+        static ONES_GO: Rows = Rows::new("a uuid", 0, "DELETE FROM ones WHERE a = ANY({first})");
+        let made = of(&ONE, &[Some(1), None, Some(2)]);
+        assert!(made.meets(&of(&ONES_GO, &[Some(3), Some(2)])));
+        assert!(!made.meets(&of(&ONES_GO, &[Some(3), None])));
+        assert!(!made.meets(&of(&THREE, &[Some(2)])), "another table");
+    }
 
     #[test]
     fn statements_that_are_sent_as_one_have_parameters_of_their_own() {

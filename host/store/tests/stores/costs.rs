@@ -69,7 +69,7 @@ async fn statements_of_a_batch_on_sqlite() {
     );
 }
 
-/// As many for five hundred as for one hundred: arrays. What writes few rows goes in one.
+/// As many for five hundred as for one hundred: arrays. What writes no more than some hundred rows goes in one.
 #[tokio::test]
 async fn statements_of_a_batch_on_postgres() {
     assert_eq!(
@@ -79,10 +79,10 @@ async fn statements_of_a_batch_on_postgres() {
             ("it ends", 3),
             ("another is claimed by a host with many slots", 3),
             ("it ends there", 3),
-            ("a split into two hundred, of which a hundred are claimed", 13),
-            ("a hundred end and a hundred are claimed", 17),
-            ("a split into two thousand, of which five hundred are claimed", 13),
-            ("five hundred end and five hundred are claimed", 17),
+            ("a split into two hundred, of which a hundred are claimed", 7),
+            ("a hundred end and a hundred are claimed", 11),
+            ("a split into two thousand, of which five hundred are claimed", 11),
+            ("five hundred end and five hundred are claimed", 11),
         ]
     );
 }

@@ -368,8 +368,13 @@ impl<'a> Unit<'a> {
     /// What the steps of claimed tasks need.
     pub(super) async fn step_inputs(&mut self, tasks: &[TaskRow]) -> Result<HashMap<TaskId, StepInput>, StoreError> {
         let mut inputs = std::mem::take(&mut self.inputs);
-        let unknown: Vec<TaskRow> = tasks.iter().filter(|task| !inputs.contains_key(&task.id)).cloned().collect();
-        inputs.extend(self.tx.step_inputs(&unknown).await?.into_iter().map(|input| (input.task_id, input)));
+        let read = if inputs.is_empty() {
+            self.tx.step_inputs(tasks).await?
+        } else {
+            let unknown: Vec<TaskRow> = tasks.iter().filter(|task| !inputs.contains_key(&task.id)).cloned().collect();
+            self.tx.step_inputs(&unknown).await?
+        };
+        inputs.extend(read.into_iter().map(|input| (input.task_id, input)));
         Ok(inputs)
     }
 

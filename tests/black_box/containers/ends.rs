@@ -1,6 +1,7 @@
 //! How a step in a container ends, and what it can ask for while it runs: for commands and for services alike.
 
 use serde_json::{Value, json};
+use tower_domain::clock::{Clock, SystemClock};
 use tower_test_docker::Engine;
 
 use super::{code, define, tower, until_containers};
@@ -56,8 +57,8 @@ async fn a_container_that_ended_its_step_with_a_call_may_tidy_up() {
     let host = tower(&[]).await;
     let exit_codes = || {
         let owner = format!("label=command-tower.owner={}", super::owner(&host));
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+        let now = SystemClock.now().as_micros();
+        let now = format!("{}.{:06}", now / 1_000_000, now % 1_000_000);
         let format = "{{.Actor.Attributes.exitCode}}";
         let said = Engine::shared().ask(&["events", "--since", "1h", "--until", &now, "--filter", "event=die", "--filter", &owner, "--format", format]);
         said.lines().map(str::to_owned).collect::<Vec<_>>()

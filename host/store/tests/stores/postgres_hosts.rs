@@ -152,7 +152,7 @@ async fn what_another_host_has_made_ready_is_claimed_at_once_where_nothing_else_
         let new = world.new_trace();
         let theirs = new.root_task_id;
         commit(&world, &other, "other", vec![Command::Submit(Box::new(new))], 0).await;
-        let ends = vec![world.good(&mine, "1")];
+        let ends = [world.good(&mine, "1")];
         let first = world.batch(ends.iter().take(commands).cloned().collect(), Some(world.wish(10))).await;
         let claimed = if commands == 0 {
             first.claimed
